@@ -1,0 +1,46 @@
+"""What a run spent: the honest account that `compare` and every claim rest on."""
+
+from dataclasses import asdict, dataclass, fields
+
+
+@dataclass(kw_only=True)
+class Ledger:
+    """Counters of one stage; they only grow. Ledgers add up with `+`, but for unique problems, which are a set's size."""
+
+    unique_problems: int = 0
+    "problems whose answer or verifier was consulted, those used only to tune or select included"
+    demonstrations: int = 0
+    "different demonstrations trained on"
+    demonstration_tokens: int = 0
+    "tokens of those demonstrations, once each"
+    rollouts: int = 0
+    "completions sampled for training"
+    prompt_tokens: int = 0
+    "prompt tokens processed for those rollouts"
+    generated_tokens: int = 0
+    "tokens of those rollouts, discarded ones included"
+    discarded_tokens: int = 0
+    "generated tokens that no update used"
+    repeated_tokens: int = 0
+    "tokens processed again because a killed run resumed from its last checkpoint"
+    update_tokens: int = 0
+    "tokens that went forward and backward"
+    verifier_calls: int = 0
+    "answers judged"
+    ungradable: int = 0
+    "verdicts that were the verifier's or the reference's fault"
+    evaluation_tokens: int = 0
+    "tokens processed to measure, not to train"
+    compute_flops: float = 0.0
+    "6N per trained token + 2N per processed or generated token, N parameters; evaluation not counted"
+    seconds: float = 0.0
+    "wall time"
+    cpu_seconds: float = 0.0
+    "processor time"
+
+    def __add__(self, other: "Ledger") -> "Ledger":
+        return Ledger(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
+
+    def as_dict(self) -> dict[str, float]:
+        """The counters by name."""
+        return asdict(self)

@@ -1,0 +1,104 @@
+"""The run folder: where each thing lies, written so that a kill at any moment loses nothing that was there."""
+
+import fcntl
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from thinkaloud.base.errors import UserError
+
+SCHEMA_VERSION = 1
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole or not at all."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; UserError if it is missing or broken."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: is this the folder of a finished run?") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is not valid JSON ({error}): the file is damaged; run the command again") from None
+
+
+def read_jsonl(path: Path) -> list[Any]:
+    """All complete lines of a JSON-lines file; a missing file is empty, a last line cut off by a kill is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_text().split("\n")
+    return [json.loads(line) for line in lines[:-1] if line]
+
+
+class Journal:
+    """A JSON-lines file that can be cut back to a checkpoint."""
+
+    def __init__(self, path: Path, size: int = 0) -> None:
+        """Open `path` and cut it to its first `size` bytes."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("ab")
+        self._file.truncate(size)
+
+    def write(self, rows: list[dict[str, Any]]) -> None:
+        """Append rows, at once visible to readers."""
+        for row in rows:
+            self._file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+        self._file.flush()
+
+    @property
+    def size(self) -> int:
+        """Bytes so far."""
+        return os.fstat(self._file.fileno()).st_size
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def environment() -> dict[str, Any]:
+    """The machine and the versions that a run depends on."""
+    versions = {"python": platform.python_version()}
+    for name in ("thinkaloud", "torch", "numpy", "tokenizers", "safetensors"):
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "not installed"
+    cpu = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        cpu = names[0] if names else cpu
+    machine = {"system": platform.system(), "cpu": cpu, "cores": os.cpu_count() or 1}
+    return {"schema_version": SCHEMA_VERSION, "machine": machine, "versions": versions, "command": sys.argv}
+
+
+@contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Hold the run folder: a second process that asks for it gets a UserError."""
+    run.mkdir(parents=True, exist_ok=True)
+    with (run / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{run} is in use by another run: wait for it, or choose another folder with run.dir=") from None
+        yield

@@ -1,0 +1,9 @@
+"""Requests of ids in, completions of ids out: scheduling, the KV cache, sampling, a thinking policy run as data.
+
+Knows neither what a token means nor what a problem is.
+"""
+
+from thinkaloud.engine.engine import Engine
+from thinkaloud.engine.types import Completion, Request
+
+__all__ = ["Completion", "Engine", "Request"]

@@ -1,0 +1,69 @@
+"""What goes into an engine and what comes out. A thread of thought is its token ids: continuing is all there is."""
+
+from dataclasses import dataclass, field
+
+from thinkaloud.base.errors import UserError
+from thinkaloud.text.policy import ThinkingPolicy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """Continue from this prefix.
+
+    Example: `Request(prompt_ids=(1, 2, 3), max_tokens=64, seed=7)`. To draw several samples of one prompt, submit
+    requests that differ in `sample`: the engine prefills an equal prompt once.
+    """
+
+    prompt_ids: tuple[int, ...]
+    "the prefix, at least one token"
+    max_tokens: int
+    "most tokens sampled: thought and answer together; forced tokens come on top"
+    temperature: float = 1.0
+    "divides the logits; 0 takes the likeliest token"
+    top_p: float = 1.0
+    "keep the likeliest tokens that together reach this probability"
+    top_k: int = 0
+    "keep the k likeliest tokens; 0 keeps all"
+    min_p: float = 0.0
+    "drop tokens below this share of the likeliest token's probability"
+    seed: int = 0
+    "sampling noise is keyed by (seed, sample, position), so it does not depend on what else is in the batch"
+    sample: int = 0
+    "tells apart several samples of one prompt under one seed"
+    stop_ids: frozenset[int] = field(default_factory=frozenset)
+    "ids that end the completion (and are its last token); empty to go on until max_tokens"
+    policy: ThinkingPolicy | None = None
+    "how the thought is bounded; None samples freely"
+
+    def __post_init__(self) -> None:
+        faults = {
+            "prompt_ids is empty: give at least one token": not self.prompt_ids,
+            f"max_tokens is {self.max_tokens}: give 1 or more": self.max_tokens < 1,
+            f"temperature is {self.temperature}: give 0 or more": not 0 <= self.temperature < float("inf"),
+            f"top_p is {self.top_p}: give a number above 0 and up to 1": not 0 < self.top_p <= 1,
+            f"top_k is {self.top_k}: give 0 (all) or more": self.top_k < 0,
+            f"min_p is {self.min_p}: give a number from 0 to 1": not 0 <= self.min_p <= 1,
+        }
+        for message, wrong in faults.items():
+            if wrong:
+                raise UserError(message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completion:
+    """What followed a prefix. Lists have one entry a token."""
+
+    token_ids: tuple[int, ...]
+    "the tokens after the prompt, forced ones and the stop id included"
+    logprobs: tuple[float, ...]
+    "log-softmax of the raw logits at temperature 1, before truncation"
+    sampled: tuple[bool, ...]
+    "false for tokens that were forced: those are never trained on"
+    thinking_tokens: int
+    "sampled tokens of the thought, its closing tag included"
+    finish: str
+    "'stop' (a stop id), 'length' (max_tokens) or 'cancelled'"
+    thought_end: str
+    "'natural', 'budget' (the policy closed it), 'open' (it never ended) or 'none' (no thought)"
+    version: int
+    "version of the weights that sampled it"

@@ -1,0 +1,242 @@
+"""`load` a checkpoint, `ask` it, `stream` its reply; ids in and ids out underneath."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from thinkaloud.base.errors import UserError
+from thinkaloud.engine import Completion, Engine, Request
+from thinkaloud.model import Transformer, load_model
+from thinkaloud.text import ChatTemplate, Message, Piece, StreamParser, Tokenizer, ToolCall
+
+BUNDLED = Path(__file__).parent.parent / "bundled"
+"The model in the package."
+
+EFFORTS: dict[str, float | None] = {"off": 0.0, "low": 0.25, "medium": None, "high": None}
+"Share of the reply's tokens that an effort lets the thought take; None: as much as it likes."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """The token ledger of a reply: completion_tokens = thinking_tokens + forced_tokens + answer_tokens."""
+
+    prompt_tokens: int
+    "tokens of the rendered conversation"
+    thinking_tokens: int
+    "sampled tokens of the thought, its closing tag included"
+    forced_tokens: int
+    "tokens that the budget forced in order to close the thought"
+    answer_tokens: int
+    "sampled tokens after the thought, the end of turn included"
+
+    @property
+    def completion_tokens(self) -> int:
+        """All tokens after the prompt."""
+        return self.thinking_tokens + self.forced_tokens + self.answer_tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """What the model said."""
+
+    thinking: str
+    "the monologue"
+    answer: str
+    "the answer"
+    tool_calls: tuple[ToolCall, ...]
+    "calls it asks for"
+    usage: Usage
+    "what it cost"
+    finish: str
+    "'stop', 'length' or 'cancelled'"
+    thought_end: str
+    "'natural', 'budget', 'open' (never ended) or 'none' (no thought)"
+
+
+class ReasoningModel:
+    """A model that thinks aloud.
+
+    Example: `load("runs/demo").ask("Mia has 7 beads: finds 3, loses 2, buys 5. How many?").answer`.
+    """
+
+    def __init__(self, path: Path, transformer: Transformer, tokenizer: Tokenizer) -> None:
+        self.path = path
+        self.transformer = transformer
+        self.tokenizer = tokenizer
+        self.template = ChatTemplate(tokenizer)
+        self.engine = Engine(transformer)
+
+    def ask(self, messages: str | Sequence[Message | dict[str, object]], **settings: object) -> Reply:
+        """The whole reply to a question or a conversation; settings as for `stream`."""
+        pieces = self.stream(messages, **settings)  # type: ignore[arg-type]
+        while True:
+            try:
+                next(pieces)
+            except StopIteration as end:
+                reply: Reply = end.value
+                return reply
+
+    def stream(
+        self,
+        messages: str | Sequence[Message | dict[str, object]],
+        *,
+        effort: str = "medium",
+        thinking_budget: int | None = None,
+        max_tokens: int = 256,
+        temperature: float = 0.6,
+        top_p: float = 0.95,
+        top_k: int = 0,
+        min_p: float = 0.0,
+        seed: int = 0,
+    ) -> "ReplyStream":
+        """Pieces of thought and answer as they come; the iterator's value is the whole `Reply`.
+
+        `effort` is off, low, medium or high; `thinking_budget` bounds the thought in tokens and goes before effort.
+        Raises UserError for unknown settings and for a conversation that does not fit.
+        """
+        if effort not in EFFORTS:
+            raise UserError(f"effort {effort!r} is unknown: choose one of {', '.join(EFFORTS)}")
+        thinking = effort != "off"
+        share = EFFORTS[effort]
+        if thinking_budget is None and share is not None:
+            thinking_budget = int(share * max_tokens)
+        prompt = self.template.prompt(_conversation(messages), thinking=thinking)
+        room = self.transformer.config.max_position_embeddings - len(prompt)
+        policy = self.template.policy(thinking=thinking, budget=thinking_budget)
+        room -= len(policy.forced_close)
+        if room < 1:
+            raise UserError(f"the conversation has {len(prompt)} tokens, more than the model's context: shorten it")
+        request = Request(
+            prompt_ids=tuple(prompt),
+            max_tokens=min(max_tokens, room),
+            temperature=temperature,
+            top_p=top_p,
+            top_k=top_k,
+            min_p=min_p,
+            seed=seed,
+            stop_ids=self.template.stop_ids,
+            policy=policy,
+        )
+        return ReplyStream(self, request, thinking)
+
+    def generate_ids(
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        max_tokens: int = 64,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        min_p: float = 0.0,
+        seed: int = 0,
+        ignore_eos: bool = False,
+    ) -> list[Completion]:
+        """Continue each prompt, given as ids, by its own sampling alone: no template, no policy, no defaults of the checkpoint."""
+        stop = frozenset[int]() if ignore_eos else self.template.stop_ids
+        return self.engine.generate(
+            [
+                Request(
+                    prompt_ids=tuple(prompt),
+                    max_tokens=max_tokens,
+                    temperature=temperature,
+                    top_p=top_p,
+                    top_k=top_k,
+                    min_p=min_p,
+                    seed=seed,
+                    sample=index,
+                    stop_ids=stop,
+                )
+                for index, prompt in enumerate(prompts)
+            ]
+        )
+
+    @torch.inference_mode()
+    def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
+        """For each sequence the log-prob of every token after the first, teacher-forced, in float32."""
+        result = []
+        for sequence in sequences:
+            ids = torch.tensor([list(sequence)], device=self.transformer.head.device)
+            logits = self.transformer.logits(self.transformer(ids)).float()[0, :-1]
+            result.append(torch.log_softmax(logits, -1).gather(1, ids[0, 1:, None])[:, 0].tolist())
+        return result
+
+
+class ReplyStream(Iterator[Piece]):
+    """Iterates over pieces; when it ends, StopIteration carries the `Reply`. `cancel` ends it early and keeps what is there."""
+
+    def __init__(self, model: ReasoningModel, request: Request, thinking: bool) -> None:
+        self._model = model
+        self._request = request
+        self._parser = StreamParser(model.template, thinking)
+        self._handle = model.engine.submit(request)
+        self._pieces: list[Piece] = []
+        self.reply: Reply | None = None
+
+    def __next__(self) -> Piece:
+        while not self._pieces:
+            if self.reply is not None:
+                raise StopIteration(self.reply)
+            for progress in self._model.engine.step():
+                if progress.handle == self._handle:
+                    self._pieces += self._parser.feed([progress.token_id])
+                    if progress.completion is not None:
+                        self._end(progress.completion)
+        return self._pieces.pop(0)
+
+    def cancel(self) -> Reply:
+        """End the reply now."""
+        if self.reply is None:
+            completion = self._model.engine.cancel(self._handle)
+            assert completion is not None
+            self._end(completion)
+        assert self.reply is not None
+        return self.reply
+
+    def _end(self, completion: Completion) -> None:
+        self._pieces += self._parser.finish()
+        message = self._parser.message
+        forced = len(completion.sampled) - sum(completion.sampled)
+        usage = Usage(
+            prompt_tokens=len(self._request.prompt_ids),
+            thinking_tokens=completion.thinking_tokens,
+            forced_tokens=forced,
+            answer_tokens=sum(completion.sampled) - completion.thinking_tokens,
+        )
+        self.reply = Reply(
+            thinking=message.thinking or "",
+            answer=message.content,
+            tool_calls=message.tool_calls,
+            usage=usage,
+            finish=completion.finish,
+            thought_end=completion.thought_end,
+        )
+
+
+def _conversation(messages: str | Sequence[Message | dict[str, object]]) -> list[Message]:
+    if isinstance(messages, str):
+        return [Message("user", messages)]
+    return [message if isinstance(message, Message) else Message.from_dict(message) for message in messages]
+
+
+def load(
+    path: str | Path | None = None, *, device: str = "auto", dtype: str = "auto", quantize: str | None = None
+) -> ReasoningModel:
+    """Open a model: the bundled one by default, a run's folder, or a folder with a checkpoint.
+
+    `device` is auto or cpu; `dtype` is auto (float32), float32 or bfloat16. Raises UserError for what can't be opened.
+    """
+    folder = BUNDLED if path is None else Path(path)
+    if (folder / "model" / "config.json").exists():
+        folder = folder / "model"
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder: give a run's folder or one that holds a checkpoint")
+    if device not in ("auto", "cpu"):
+        raise UserError(f"device {device!r} is not supported: use cpu")
+    if quantize is not None:
+        raise UserError(f"quantize={quantize!r} is not supported yet: leave it out")
+    types = {"auto": torch.float32, "float32": torch.float32, "bfloat16": torch.bfloat16}
+    if dtype not in types:
+        raise UserError(f"dtype {dtype!r} is unknown: choose one of {', '.join(types)}")
+    return ReasoningModel(folder, load_model(folder, dtype=types[dtype]), Tokenizer.load(folder))

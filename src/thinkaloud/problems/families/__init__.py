@@ -1,0 +1,24 @@
+"""The registry: adding a family is one file here and one line below.
+
+Knows: which families there are. Doesn't know: how any of them works.
+"""
+
+from thinkaloud.problems.families.bot import Bot
+from thinkaloud.problems.families.chains import Chains
+from thinkaloud.problems.families.cups import Cups
+from thinkaloud.problems.families.gym import ChainSum, GreatestCommonDivisor, LegCounting
+from thinkaloud.problems.families.pairs import Pairs
+from thinkaloud.problems.types import Family
+
+FAMILIES: dict[str, Family] = {
+    family.name: family
+    for family in (
+        Cups(),
+        Chains(),
+        Bot(),
+        Pairs(),
+        ChainSum(),
+        GreatestCommonDivisor(),
+        LegCounting(),
+    )
+}

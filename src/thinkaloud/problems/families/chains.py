@@ -1,0 +1,107 @@
+"""Chains: word problems in short fixed clauses, one gain or loss after another.
+
+Knows: how to set, solve, demonstrate and judge this one kind of problem. Doesn't know: models, tokens, splits.
+"""
+
+import random
+import re
+from itertools import accumulate
+from typing import Any
+
+from thinkaloud.problems.answers import cut_short, guesses, lines_of, whole_numbers
+from thinkaloud.problems.types import Demonstration, Family, Problem, Verdict, unique
+
+NAMES = ("Mia", "Ben", "Zoe", "Tom", "Ada", "Max", "Eva", "Sam")
+OBJECTS = ("beads", "cards", "coins", "shells", "stamps", "nuts")
+GAINS = ("finds", "buys", "wins", "gets")
+LOSSES = ("loses", "gives", "eats", "sells")
+MOST_VALUE, MOST_CHANGE, MOST_START = 30, 9, 20
+HASTY_LINES = 4
+CHANGES = tuple(change for change in range(-MOST_CHANGE, MOST_CHANGE + 1) if change)
+CLAUSE = re.compile(f"({'|'.join(GAINS + LOSSES)}) ([1-9])")
+LINE = re.compile(r"(.+) = [0-9]{1,3}")
+
+
+class Chains(Family):
+    """The level is the number of clauses: "Mia has 7 beads: finds 3, loses 2, buys 5. How many?".
+
+    Values stay within 0..30, changes within 1..9. Names, objects and synonyms don't make another problem. Ways:
+    `careful` writes a line a clause; `hasty` at most four such lines and then guess; `leaps` takes two or three clauses
+    a line.
+    """
+
+    name = "chains"
+    levels = tuple(range(3, 9))
+    ways = ("careful", "hasty", "leaps")
+    words = unique(
+        [*NAMES, " has", ":", ",", ".", " How", " many", "?", " =", "\n", "guess"]
+        + [" " + thing for thing in OBJECTS]
+        + [" " + verb for verb in GAINS + LOSSES]
+        + [*GAINS, *LOSSES]
+        + [" " + str(value) for value in range(MOST_VALUE + 1)]
+        + [str(value) for value in range(MOST_VALUE + 1)]
+    )
+
+    def generate(self, rng: random.Random, level: int) -> Problem:
+        start = value = rng.randint(1, MOST_START)
+        changes, clauses = [], []
+        for _ in range(level):
+            change = rng.choice([change for change in CHANGES if 0 <= value + change <= MOST_VALUE])
+            value += change
+            changes.append(change)
+            clauses.append(f"{rng.choice(GAINS if change > 0 else LOSSES)} {abs(change)}")
+        return self.problem(
+            level=level,
+            question=f"{rng.choice(NAMES)} has {start} {rng.choice(OBJECTS)}: {', '.join(clauses)}. How many?",
+            reference=value,
+            canonical=" ".join([str(start), *(f"{change:+d}" for change in changes)]),
+        )
+
+    def demonstrate(self, problem: Problem, way: str, rng: random.Random) -> Demonstration:
+        assert way in self.ways, way
+        start, *changes = (int(number) for number in problem.canonical.split())
+        values = list(accumulate(changes, initial=start))
+        clauses = _clauses(problem)
+        sizes = _leaps(len(clauses), rng) if way == "leaps" else [1] * len(clauses)
+        ends = list(accumulate(sizes))
+        lines = [_line(clauses[end - size : end], values[end]) for size, end in zip(sizes, ends, strict=True)]
+        shown = "leaps" if way == "leaps" else "careful"
+        if way == "hasty":
+            lines, shown = cut_short(lines, HASTY_LINES)
+        return Demonstration(thinking="\n".join(lines), answer=str(values[-1]), way=shown)
+
+    def verify(self, answer: str, reference: Any) -> Verdict:
+        if type(reference) is not int:
+            return Verdict.ungradable("reference")
+        return Verdict.right() if whole_numbers(answer) == (reference,) else Verdict.wrong("different")
+
+    def way_of(self, problem: Problem, thinking: str) -> str:
+        if guesses(thinking):
+            return "hasty"
+        matches = [LINE.fullmatch(line) for line in lines_of(thinking)]
+        taken = [match[1] if match else "" for match in matches]
+        clauses = _clauses(problem)
+        if taken == clauses:
+            return "careful"
+        whole = all(re.fullmatch(rf"{CLAUSE.pattern}( {CLAUSE.pattern})*", part) for part in taken)
+        return "leaps" if whole and " ".join(taken) == " ".join(clauses) else "other"
+
+
+def _clauses(problem: Problem) -> list[str]:
+    """The clauses of the question as they stand there: ["finds 3", "loses 2"]."""
+    return [match[0] for match in CLAUSE.finditer(problem.question)]
+
+
+def _leaps(count: int, rng: random.Random) -> list[int]:
+    """`count` clauses (two or more) cut at random into runs of two or three."""
+    sizes: list[int] = []
+    while count:
+        size = count if count <= 3 else rng.choice((2, 3)) if count != 4 else 2
+        sizes.append(size)
+        count -= size
+    return sizes
+
+
+def _line(clauses: list[str], value: int) -> str:
+    """One line of the monologue: the clauses that it takes, and the value after them."""
+    return f"{' '.join(clauses)} = {value}"

@@ -1,0 +1,90 @@
+"""Cups: five cups, two balls, and a row of swaps to follow; strictly serial, so thinking aloud pays.
+
+Knows: how to set, solve, demonstrate and judge this one kind of problem. Doesn't know: models, tokens, splits.
+"""
+
+import random
+import re
+from itertools import combinations
+from typing import Any
+
+from thinkaloud.problems.answers import cut_short, guesses, lines_of
+from thinkaloud.problems.types import Demonstration, Family, Problem, Verdict, unique
+
+CUPS = "ABCDE"
+SWAPS = tuple(a + b for a, b in combinations(CUPS, 2))
+HASTY_LINES = 5
+
+
+class Cups(Family):
+    """The level is the number of swaps: "Red under B, blue under D. Swap AC BD AE. Where now?".
+
+    A swap exchanges two cups with whatever is under them. Ways: `careful` writes both balls' places after every swap;
+    `hasty` writes at most five such lines and then the word guess (in a demonstration, with the right answer all the
+    same).
+    """
+
+    name = "cups"
+    levels = tuple(range(3, 11))
+    ways = ("careful", "hasty")
+    words = unique(
+        ["Red", " under", " blue", ",", ".", " Swap", " Where", " now", "?", "\n", "guess"]
+        + [" " + cup for cup in CUPS]
+        + [" " + swap for swap in SWAPS]
+        + list(SWAPS)
+    )
+
+    def generate(self, rng: random.Random, level: int) -> Problem:
+        red, blue = rng.sample(CUPS, 2)
+        swaps = rng.choices(SWAPS, k=level)
+        places = _follow(red, blue, swaps)
+        return self.problem(
+            level=level,
+            question=f"Red under {red}, blue under {blue}. Swap {' '.join(swaps)}. Where now?",
+            reference={"red": places[-1][0], "blue": places[-1][1]},
+            canonical=f"{red} {blue} {' '.join(swaps)}",
+        )
+
+    def demonstrate(self, problem: Problem, way: str, rng: random.Random) -> Demonstration:
+        assert way in self.ways, way
+        red, blue, *swaps = problem.canonical.split()
+        places = _follow(red, blue, swaps)
+        lines = [_line(swap, *place) for swap, place in zip(swaps, places, strict=True)]
+        shown = "careful"
+        if way == "hasty":
+            lines, shown = cut_short(lines, HASTY_LINES)
+        answer = f"Red {places[-1][0]}, blue {places[-1][1]}"
+        return Demonstration(thinking="\n".join(lines), answer=answer, way=shown)
+
+    def verify(self, answer: str, reference: Any) -> Verdict:
+        try:
+            red, blue = str(reference["red"]).lower(), str(reference["blue"]).lower()
+        except (KeyError, TypeError):
+            return Verdict.ungradable("reference")
+        stated = re.sub(r"[\s.,;:!=*()'\"`-]+", " ", answer).strip().lower().split(" ")
+        if stated in (["red", red, "blue", blue], ["blue", blue, "red", red]):
+            return Verdict.right()
+        return Verdict.wrong("different")
+
+    def way_of(self, problem: Problem, thinking: str) -> str:
+        if guesses(thinking):
+            return "hasty"
+        followed = [re.fullmatch(r"([A-E]{2}) [A-E] [A-E]", line) for line in lines_of(thinking)]
+        if [line and line[1] for line in followed] == problem.canonical.split()[2:]:
+            return "careful"
+        return "other"
+
+
+def _follow(red: str, blue: str, swaps: list[str]) -> list[tuple[str, str]]:
+    """The two balls' cups after each swap."""
+    places = []
+    for swap in swaps:
+        moved = {swap[0]: swap[1], swap[1]: swap[0]}
+        red, blue = moved.get(red, red), moved.get(blue, blue)
+        places.append((red, blue))
+    return places
+
+
+def _line(swap: str, red: str, blue: str) -> str:
+    """One line of the monologue: the swap, then red's and blue's place after it."""
+    return f"{swap} {red} {blue}"

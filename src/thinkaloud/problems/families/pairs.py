@@ -1,0 +1,92 @@
+"""Pairs: find two of several numbers that make a given sum; a search, which may end early or late.
+
+Knows: how to set, solve, demonstrate and judge this one kind of problem. Doesn't know: models, tokens, splits.
+"""
+
+import random
+import re
+from collections import Counter
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Any
+
+from thinkaloud.problems.answers import cut_short, guesses, lines_of, whole_numbers
+from thinkaloud.problems.types import Demonstration, Family, Problem, Verdict, unique
+
+MOST_NUMBER = 30
+HASTY_LINES = 4
+TRIED = re.compile(r"([0-9]{1,3}) ([0-9]{1,3}) = [0-9]{1,3} (yes|no)")
+
+
+class Pairs(Family):
+    """The level is how many numbers there are: "3 8 14 21 make 22: which two?".
+
+    The numbers differ and lie within 1..30; at least one pair has the sum, and any such pair is right, in either order.
+    The order of the numbers doesn't make another problem. Ways: `careful` tries the pairs in order, each with its sum
+    and no or yes, until one fits; `hasty` tries at most four and then writes guess.
+    """
+
+    name = "pairs"
+    levels = tuple(range(4, 9))
+    ways = ("careful", "hasty")
+    words = unique(
+        [" make", ":", " which", " two", "?", " =", " yes", " no", "\n", "guess"]
+        + [" " + str(number) for number in range(2 * MOST_NUMBER)]
+        + [str(number) for number in range(MOST_NUMBER + 1)]
+    )
+
+    def generate(self, rng: random.Random, level: int) -> Problem:
+        numbers = rng.sample(range(1, MOST_NUMBER + 1), level)
+        target = sum(rng.sample(numbers, 2))
+        return self.problem(
+            level=level,
+            question=f"{' '.join(map(str, numbers))} make {target}: which two?",
+            reference={"numbers": numbers, "target": target},
+            canonical=f"{' '.join(map(str, sorted(numbers)))} = {target}",
+        )
+
+    def demonstrate(self, problem: Problem, way: str, rng: random.Random) -> Demonstration:
+        assert way in self.ways, way
+        target: int = problem.reference["target"]
+        tried = list(_search(problem.reference["numbers"], target))
+        lines = [_line(first, second, target) for first, second in tried]
+        shown = "careful"
+        if way == "hasty":
+            lines, shown = cut_short(lines, HASTY_LINES)
+        return Demonstration(thinking="\n".join(lines), answer=f"{tried[-1][0]} {tried[-1][1]}", way=shown)
+
+    def verify(self, answer: str, reference: Any) -> Verdict:
+        try:
+            numbers, target = Counter(reference["numbers"]), int(reference["target"])
+        except (KeyError, TypeError, ValueError):
+            return Verdict.ungradable("reference")
+        pair = whole_numbers(answer)
+        if len(pair) != 2:
+            return Verdict.wrong("not a pair")
+        if Counter(pair) - numbers:
+            return Verdict.wrong("not given")
+        return Verdict.right() if sum(pair) == target else Verdict.wrong("different")
+
+    def way_of(self, problem: Problem, thinking: str) -> str:
+        if guesses(thinking):
+            return "hasty"
+        tried = [TRIED.fullmatch(line) for line in lines_of(thinking)]
+        pairs = [(int(line[1]), int(line[2]), line[3]) if line else None for line in tried]
+        in_order = list(combinations(problem.reference["numbers"], 2))[: len(pairs)]
+        verdicts = ["no"] * (len(pairs) - 1) + ["yes"]
+        if pairs == [(*pair, verdict) for pair, verdict in zip(in_order, verdicts, strict=False)]:
+            return "careful"
+        return "other"
+
+
+def _search(numbers: list[int], target: int) -> Iterator[tuple[int, int]]:
+    """The pairs in order up to the first that fits."""
+    for pair in combinations(numbers, 2):
+        yield pair
+        if sum(pair) == target:
+            return
+
+
+def _line(first: int, second: int, target: int) -> str:
+    """One line of the monologue: a pair, its sum, and whether it fits."""
+    return f"{first} {second} = {first + second} {'yes' if first + second == target else 'no'}"

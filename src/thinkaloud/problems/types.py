@@ -1,0 +1,128 @@
+"""The few types of the problems room: a problem, a verdict, a demonstration, and what every family must offer.
+
+Knows: what a problem is and what a family promises. Doesn't know: any single family, models, tokens, torch.
+"""
+
+import hashlib
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from thinkaloud.text.messages import Message
+
+Label = Literal["right", "wrong", "ungradable"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One question with what its verifier needs, e.g. "Red under B, blue under D. Swap AC BD AE. Where now?"."""
+
+    id: str
+    "Family and twelve hexadecimal digits of the canonical form's SHA-256; equal for two wordings of the same problem."
+    family: str
+    "Name of the family in the registry."
+    level: int
+    "Difficulty, in the family's own unit (swaps, clauses, moves, numbers)."
+    messages: tuple[Message, ...]
+    "The conversation that ends with the question."
+    verifier: str
+    "Kind of verifier, as `problems.verify.verify` takes it."
+    reference: Any
+    "JSON value that the verifier compares an answer with."
+    canonical: str
+    "The problem without its wording: two problems are the same exactly when these are equal. It determines the answer."
+
+    @property
+    def question(self) -> str:
+        """Text of the last message."""
+        return self.messages[-1].content
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What a verifier says of one answer."""
+
+    label: Label
+    "`ungradable` is the verifier's or the reference's fault only, never the answer's."
+    score: float
+    "Reward: 1.0 for right, 0.0 otherwise."
+    reason: str
+    "One or two words: why (empty when right)."
+    sandbox: str | None = None
+    "Name of the sandbox that ran a program; None where no program ran."
+
+    @classmethod
+    def right(cls) -> "Verdict":
+        """Full reward."""
+        return cls(label="right", score=1.0, reason="")
+
+    @classmethod
+    def wrong(cls, reason: str) -> "Verdict":
+        """No reward, by the answer's fault."""
+        return cls(label="wrong", score=0.0, reason=reason)
+
+    @classmethod
+    def ungradable(cls, reason: str) -> "Verdict":
+        """No reward, by our own or the reference's fault."""
+        return cls(label="ungradable", score=0.0, reason=reason)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demonstration:
+    """A worked solution: a monologue and the right answer."""
+
+    thinking: str
+    "The monologue, without its tags; lines are separated by one newline."
+    answer: str
+    "The answer, always right, even after a guess."
+    way: str
+    "The way of working that the monologue shows, as `Family.way_of` would name it."
+
+
+class Family(ABC):
+    """A source of problems of one kind with its verifier and its solver. One family is one page."""
+
+    name: str
+    "Name in the registry; also the kind of its verifier."
+    levels: tuple[int, ...]
+    "Every level that can be generated, easiest first."
+    ways: tuple[str, ...]
+    "Ways of working that can be demonstrated; the first is `careful`."
+    words: tuple[str, ...]
+    "Every pre-token (GPT-2 rule: a leading space belongs to the word) of its prompts and demonstrations."
+
+    @abstractmethod
+    def generate(self, rng: random.Random, level: int) -> Problem:
+        """A random problem; everything random comes from `rng`."""
+
+    @abstractmethod
+    def demonstrate(self, problem: Problem, way: str, rng: random.Random) -> Demonstration:
+        """A correct solution worked in `way`; one that doesn't differ from the careful way is named careful."""
+
+    @abstractmethod
+    def verify(self, answer: str, reference: Any) -> Verdict:
+        """Judges any text: tolerant of case, space and punctuation, exact in content; never raises."""
+
+    @abstractmethod
+    def way_of(self, problem: Problem, thinking: str) -> str:
+        """Names the way in which a monologue works, right or not: one of `ways`, or `other`."""
+
+    def problem(self, *, level: int, question: str, reference: Any, canonical: str) -> Problem:
+        """A problem of this family with a single user message."""
+        digest = hashlib.sha256(canonical.encode()).hexdigest()
+        return Problem(
+            id=f"{self.name}-{digest[:12]}",
+            family=self.name,
+            level=level,
+            messages=(Message(role="user", content=question),),
+            verifier=self.name,
+            reference=reference,
+            canonical=canonical,
+        )
+
+
+def unique(words: Iterable[str]) -> tuple[str, ...]:
+    """The words without repetition, in order."""
+    return tuple(dict.fromkeys(words))

@@ -1,0 +1,6 @@
+"""A model tries, a verifier judges: rollouts for training and evaluation. Knows no gradients and no HTTP."""
+
+from thinkaloud.rollouts.collect import Rollout, Sampling, collect
+from thinkaloud.rollouts.evaluate import evaluate
+
+__all__ = ["Rollout", "Sampling", "collect", "evaluate"]

@@ -1,0 +1,136 @@
+"""Problems -> rollouts: render, generate, parse, judge."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from thinkaloud.engine import Completion, Engine, Request
+from thinkaloud.problems import FAMILIES, Problem, Verdict, verify
+from thinkaloud.text import ChatTemplate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How replies are drawn."""
+
+    thinking: bool = True
+    "whether the prompt opens a thought; off, an empty thought is given and the answer follows at once"
+    budget: int | None = None
+    "most thought tokens before the thought is closed; None leaves it to max_tokens"
+    max_tokens: int = 96
+    "most sampled tokens: thought and answer"
+    temperature: float = 1.0
+    "divides the logits"
+    samples: int = 1
+    "replies a problem"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollout:
+    """One judged reply: a flat sequence with a mask.
+
+    Example: prompt 1 2, sampled 3 4: ids (1, 2, 3, 4), sampled (False, False, True, True).
+    """
+
+    problem: Problem
+    "what was asked"
+    ids: tuple[int, ...]
+    "prompt and completion"
+    sampled: tuple[bool, ...]
+    "true for tokens the policy sampled; prompt and forced tokens are never trained on"
+    logprobs: tuple[float, ...]
+    "the sampler's log-prob of each id (0 for the prompt)"
+    thinking: str
+    "text of the monologue"
+    answer: str
+    "text after it"
+    verdict: Verdict
+    "the verifier's judgement of the answer"
+    way: str
+    "way of working that the monologue shows, by the family's own classifier"
+    thinking_tokens: int
+    "sampled tokens of the monologue"
+    prompt_tokens: int
+    "tokens of the prompt"
+    finish: str
+    "why it ended: 'stop' or 'length'"
+    version: int
+    "version of the weights that sampled it"
+
+    def row(self) -> dict[str, Any]:
+        """The rollout as it is kept on disk."""
+        return {
+            "problem": self.problem.id,
+            "family": self.problem.family,
+            "level": self.problem.level,
+            "thinking": self.thinking,
+            "answer": self.answer,
+            "verdict": self.verdict.label,
+            "reason": self.verdict.reason,
+            "way": self.way,
+            "tokens": len(self.ids) - self.prompt_tokens,
+            "thinking_tokens": self.thinking_tokens,
+            "finish": self.finish,
+            "version": self.version,
+        }
+
+
+def noise_seed(*parts: object) -> int:
+    """A 63-bit seed from anything that names a place in a run, the same on every machine."""
+    digest = hashlib.sha256(" ".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def collect(
+    engine: Engine, template: ChatTemplate, problems: Sequence[Problem], sampling: Sampling, *, seed: int
+) -> list[list[Rollout]]:
+    """`sampling.samples` judged replies to each problem, in the order of `problems`.
+
+    A problem's noise depends on `seed` and its own id only. Every prompt is prefilled once.
+    """
+    policy = template.policy(thinking=sampling.thinking, budget=sampling.budget)
+    prompts = [tuple(template.prompt(problem.messages, thinking=sampling.thinking)) for problem in problems]
+    requests = [
+        Request(
+            prompt_ids=prompt,
+            max_tokens=sampling.max_tokens,
+            temperature=sampling.temperature,
+            seed=noise_seed(seed, problem.id),
+            sample=sample,
+            stop_ids=template.stop_ids,
+            policy=policy,
+        )
+        for problem, prompt in zip(problems, prompts, strict=True)
+        for sample in range(sampling.samples)
+    ]
+    completions = iter(engine.generate(requests))
+    return [
+        [_judge(problem, prompt, next(completions), template, sampling.thinking) for _ in range(sampling.samples)]
+        for problem, prompt in zip(problems, prompts, strict=True)
+    ]
+
+
+def _judge(
+    problem: Problem, prompt: tuple[int, ...], completion: Completion, template: ChatTemplate, thinking: bool
+) -> Rollout:
+    message = template.parse(completion.token_ids, thinking=thinking)
+    if completion.finish != "stop":
+        verdict = Verdict(label="wrong", score=0.0, reason="limit")
+    else:
+        verdict = verify(problem.verifier, answer=message.content, reference=problem.reference)
+    thought = message.thinking or ""
+    return Rollout(
+        problem=problem,
+        ids=prompt + completion.token_ids,
+        sampled=(False,) * len(prompt) + completion.sampled,
+        logprobs=(0.0,) * len(prompt) + completion.logprobs,
+        thinking=thought,
+        answer=message.content,
+        verdict=verdict,
+        way=FAMILIES[problem.family].way_of(problem, thought) if thinking else "direct",
+        thinking_tokens=completion.thinking_tokens,
+        prompt_tokens=len(prompt),
+        finish=completion.finish,
+        version=completion.version,
+    )

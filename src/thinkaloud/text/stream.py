@@ -1,0 +1,183 @@
+"""A reply's ids read back as text, as they come.
+
+Knows: how a reply is laid out (thought, answer, tool calls) and how characters are cut across tokens. Does not know:
+how a prompt is rendered, engines.
+"""
+
+import codecs
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from thinkaloud.base.errors import UserError
+from thinkaloud.text.markup import AFTER_CLOSE, AFTER_OPEN, BEFORE_CLOSE, BEFORE_TOOL_CALL
+from thinkaloud.text.messages import Message, ToolCall
+from thinkaloud.text.tokenizer import Tokenizer
+
+PieceKind = Literal["thinking", "answer", "tool_call"]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of a reply: `Piece("thinking", "17*2")`."""
+
+    kind: PieceKind
+    "Which part of the reply it belongs to."
+    text: str
+    "New text of that part; for a tool call the whole call, as JSON."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Markup:
+    """The ids that structure a reply; None where the tokenizer has no such token."""
+
+    think_open: int | None
+    "Opens a thought."
+    think_close: int | None
+    "Closes it."
+    tool_call_open: int | None
+    "Opens a tool call."
+    tool_call_close: int | None
+    "Closes it."
+    hidden: frozenset[int]
+    "Every id that is never shown as text, the ones above included."
+    stop: frozenset[int]
+    "Ids that end the reply."
+
+
+class ReplyLayout(Protocol):
+    """What a parser needs of a chat template."""
+
+    tokenizer: Tokenizer
+    markup: Markup
+
+    def starts_thinking(self, thinking: bool) -> bool:
+        """Whether the prompt ends inside an open thought."""
+
+
+class StreamParser:
+    """Turns a reply's ids into pieces: joined, their texts are the parts of `message`, however the ids are cut."""
+
+    def __init__(self, template: ReplyLayout, thinking: bool = True) -> None:
+        self._tokenizer = template.tokenizer
+        self._markup = template.markup
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._pieces: list[Piece] = []
+        self._state: Literal["thinking", "answer", "tool_call", "done"] = "answer"
+        if template.starts_thinking(thinking):
+            self._state = "thinking"
+        self._thought: str | None = "" if self._state == "thinking" else None
+        self._content = ""
+        self._calls: list[ToolCall] = []
+        self._held = ""  # text that belongs to the layout if a tag follows it, and to the reply if text follows
+        self._separator = ""  # what of the blank line between thought and answer is still expected
+        self._call_text = ""
+
+    @property
+    def message(self) -> Message:
+        """The reply as read so far; whole after `finish`."""
+        return Message("assistant", self._content, self._thought, tuple(self._calls))
+
+    def feed(self, ids: Iterable[int]) -> list[Piece]:
+        """Read more ids, and return what they add."""
+        for token_id in ids:
+            if self._state == "done":
+                break
+            if token_id in self._markup.stop:
+                self._end()
+            elif token_id in self._markup.hidden:
+                self._text(self._decoder.decode(b"", final=True))
+                self._tag(token_id)
+            else:
+                self._text(self._decoder.decode(self._tokenizer.bytes_of(token_id)))
+        return self._take()
+
+    def finish(self) -> list[Piece]:
+        """Say that no more ids come, and return what was held back."""
+        if self._state != "done":
+            self._end()
+        return self._take()
+
+    def _take(self) -> list[Piece]:
+        pieces, self._pieces = self._pieces, []
+        return pieces
+
+    def _emit(self, kind: PieceKind, text: str) -> None:
+        if not text:
+            return
+        if kind == "thinking":
+            self._thought = (self._thought or "") + text
+        elif kind == "answer":
+            self._content += text
+        if kind != "tool_call" and self._pieces and self._pieces[-1].kind == kind:
+            text = self._pieces.pop().text + text
+        self._pieces.append(Piece(kind, text))
+
+    def _text(self, text: str) -> None:
+        """Take decoded text; a line end that a tag may follow is held back."""
+        if self._state == "tool_call":
+            self._call_text += text
+            return
+        while text and self._separator:
+            if not text.startswith(self._separator[0]):
+                self._separator = ""
+                break
+            text, self._separator = text[1:], self._separator[1:]
+        if not text:
+            return
+        text, self._held = self._held + text, ""
+        if self._calls and text.isspace():  # nothing but space between tool calls
+            self._held = text
+            return
+        before_tag = BEFORE_CLOSE if self._state == "thinking" else BEFORE_TOOL_CALL
+        if text.endswith(before_tag):
+            text, self._held = text[: -len(before_tag)], before_tag
+        self._emit("thinking" if self._state == "thinking" else "answer", text)
+
+    def _tag(self, token_id: int) -> None:
+        """Change the state at a tag; tags out of place are dropped."""
+        if self._state == "thinking":
+            if token_id == self._markup.think_close:
+                if self._held and not self._thought:
+                    self._thought = None  # an empty line: no thought at all
+                self._answer_after_thought()
+        elif self._state == "tool_call":
+            if token_id in (self._markup.tool_call_close, self._markup.tool_call_open):
+                self._close_call()
+            if token_id == self._markup.tool_call_open:
+                self._state = "tool_call"
+        elif token_id == self._markup.tool_call_open:
+            self._held, self._separator, self._state = "", "", "tool_call"
+        elif token_id == self._markup.think_open and self._thought is None and not (self._content or self._calls):
+            # A template that leaves it to the model to open its thought.
+            self._state, self._thought, self._held, self._separator = "thinking", "", "", AFTER_OPEN
+
+    def _answer_after_thought(self) -> None:
+        self._state, self._held, self._separator = "answer", "", AFTER_CLOSE
+
+    def _close_call(self) -> None:
+        text, self._call_text, self._state = self._call_text.strip("\n"), "", "answer"
+        call = _read_call(text)
+        if call is None:
+            self._emit("answer", text)
+        else:
+            self._calls.append(call)
+            self._emit("tool_call", text)
+
+    def _end(self) -> None:
+        self._text(self._decoder.decode(b"", final=True))
+        if self._state == "tool_call":
+            self._close_call()
+        elif not (self._calls and self._held.isspace()):
+            self._emit("thinking" if self._state == "thinking" else "answer", self._held)
+        self._held, self._state = "", "done"
+
+
+def _read_call(text: str) -> ToolCall | None:
+    """The tool call that `text` spells as JSON; None if it spells none."""
+    try:
+        call = json.loads(text)
+        return ToolCall.from_dict(call) if isinstance(call, dict) else None
+    except (UserError, ValueError, RecursionError):
+        return None

@@ -1,0 +1,226 @@
+"""Chats to ids and replies back: the chat template.
+
+Knows: how messages become a prompt, how an assistant's reply is spelled, and which ids end it. Does not know: models,
+sampling, problems. A published checkpoint's own Jinja source is rendered as `transformers` renders it.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import jinja2
+
+from thinkaloud.base.errors import UserError
+from thinkaloud.text import markup as spelling
+from thinkaloud.text.messages import Message
+from thinkaloud.text.policy import ThinkingPolicy
+from thinkaloud.text.render import compile_template, map_strings, strings_of, unused_character
+from thinkaloud.text.stream import Markup, StreamParser
+from thinkaloud.text.tokenizer import Tokenizer
+
+History = Literal["drop", "keep"]
+Tool = Mapping[str, Any]
+
+
+class ChatTemplate:
+    """Renders chats for one tokenizer and reads replies: `template.prompt([Message("user", "hi")])` gives ids.
+
+    Laws, held by tests: `parse(reply(message)) == message`; the prompt to train on is the prompt to generate from;
+    with `history="keep"` the next turn's prompt starts with this turn's prompt and reply (our own template); what
+    messages say never becomes a special token.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, source: str | None = None) -> None:
+        """`source` is Jinja; by default what came with the tokenizer, else our own."""
+        self.tokenizer = tokenizer
+        self.source = source or tokenizer.chat_template or spelling.DEFAULT_TEMPLATE
+        self._template = compile_template(self.source)
+        self.markup = _markup(tokenizer)
+        if not self.markup.stop:
+            raise UserError("the tokenizer names no token that ends a turn: set eos_token in its tokenizer_config.json")
+        self._starts_thinking: dict[bool, bool] = {}
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """Ids that end a reply."""
+        return self.markup.stop
+
+    def starts_thinking(self, thinking: bool) -> bool:
+        """Whether a prompt rendered with this switch ends inside an open thought."""
+        if thinking not in self._starts_thinking:
+            tail = self.prompt_text([Message("user")], thinking=thinking).rstrip()
+            has_tags = self.markup.think_close is not None
+            self._starts_thinking[thinking] = has_tags and tail.endswith(spelling.THINK_OPEN)
+        return self._starts_thinking[thinking]
+
+    def prompt_text(
+        self,
+        messages: Sequence[Message],
+        *,
+        thinking: bool = True,
+        tools: Sequence[Tool] | None = None,
+        history: History = "drop",
+    ) -> str:
+        """The generation prompt as text. `history` says whether thoughts before the last user's turn are shown."""
+        text, mark = self._render(messages, thinking, tools, history)
+        return text.replace(mark, "")
+
+    def prompt(
+        self,
+        messages: Sequence[Message],
+        *,
+        thinking: bool = True,
+        tools: Sequence[Tool] | None = None,
+        history: History = "drop",
+    ) -> list[int]:
+        """The ids that a reply is sampled after; special tokens come from the template, never from the messages."""
+        text, mark = self._render(messages, thinking, tools, history)
+        return self._encode(text, mark)
+
+    def reply(self, message: Message, *, thinking: bool = True) -> list[int]:
+        """The ids that follow the prompt, up to the id that ends the turn: what fine-tuning trains on.
+
+        Where the prompt leaves no thought open (`thinking=False`), the message's thought is left out.
+        """
+        if message.role != "assistant":
+            raise UserError(f"only an assistant replies, but the message is from {message.role!r}")
+        thought = self._thought(message.thinking, thinking)
+        lead = spelling.AFTER_CLOSE if thought else ""
+        return [*thought, *self._answer(lead, message), self._end_id]
+
+    def parse(self, ids: Sequence[int], *, thinking: bool = True) -> Message:
+        """The message that a reply's ids spell, also where it was cut off or has tags out of place."""
+        parser = StreamParser(self, thinking)
+        parser.feed(ids)
+        parser.finish()
+        return parser.message
+
+    def policy(self, *, thinking: bool = True, budget: int | None = None, answer_floor: int = 16) -> ThinkingPolicy:
+        """The plan of a thought: at most `budget` tokens of it, and `answer_floor` tokens kept for the answer."""
+        if budget is not None and budget < 0:
+            raise UserError(
+                f"a thinking budget of {budget} makes no sense: give 0 or more tokens, or none for no limit"
+            )
+        if answer_floor < 1:
+            raise UserError(f"an answer floor of {answer_floor} leaves no answer: give 1 token or more")
+        close = self.markup.think_close
+        if close is None or not self.starts_thinking(thinking):
+            return ThinkingPolicy(
+                starts_thinking=False, close_id=None, budget=None, forced_close=(), answer_floor=answer_floor
+            )
+        before, after = self.tokenizer.encode(spelling.BEFORE_CLOSE), self.tokenizer.encode(spelling.AFTER_CLOSE)
+        return ThinkingPolicy(
+            starts_thinking=True,
+            close_id=close,
+            budget=budget,
+            forced_close=(*before, close, *after),
+            answer_floor=answer_floor,
+        )
+
+    @property
+    def _end_id(self) -> int:
+        """The id that closes an assistant's turn."""
+        for token in (self.tokenizer.special_names.get("eos_token"), *spelling.END_TOKENS):
+            identifier = None if token is None else self.tokenizer.id_of(token)
+            if identifier is not None:
+                return identifier
+        raise AssertionError("a template has a stop id")
+
+    def _thought(self, text: str | None, thinking: bool) -> list[int]:
+        """Ids of the thought up to the tag that closes it; none where the reply has no room for one."""
+        opening, closing = self.markup.think_open, self.markup.think_close
+        if closing is None:
+            return []
+        if self.starts_thinking(thinking):
+            if text is None:  # an empty line, as in a thinking-off prompt
+                return [*self.tokenizer.encode(spelling.BEFORE_CLOSE), closing]
+            if text == "":  # nothing at all, so that it is not taken for None
+                return [closing]
+            return [*self.tokenizer.encode(text + spelling.BEFORE_CLOSE), closing]
+        if thinking and text is not None and opening is not None:  # the template leaves the opening to the model
+            after_open = spelling.AFTER_OPEN + (text and text + spelling.BEFORE_CLOSE)
+            return [opening, *self.tokenizer.encode(after_open), closing]
+        return []
+
+    def _answer(self, lead: str, message: Message) -> list[int]:
+        """Ids of the answer and its tool calls, after the text `lead`."""
+        text = lead + message.content
+        ids: list[int] = []
+        for index, call in enumerate(message.tool_calls):
+            if message.content or index:
+                text += spelling.BEFORE_TOOL_CALL
+            body = {"name": call.name, "arguments": call.arguments}
+            ids += self.tokenizer.encode(text) + self.tokenizer.encode_trusted(spelling.TOOL_CALL_OPEN)
+            ids += self.tokenizer.encode("\n" + json.dumps(body, ensure_ascii=False) + "\n")
+            ids += self.tokenizer.encode_trusted(spelling.TOOL_CALL_CLOSE)
+            text = ""
+        return ids + self.tokenizer.encode(text)
+
+    def _render(
+        self, messages: Sequence[Message], thinking: bool, tools: Sequence[Tool] | None, history: History
+    ) -> tuple[str, str]:
+        """The prompt's text with a mark before each special token that came from outside, and that mark."""
+        if not messages:
+            raise UserError("there is nothing to reply to: give at least one message")
+        if history not in ("drop", "keep"):
+            raise UserError(f'the history {history!r} is unknown: use "drop" or "keep"')
+        chat: Any = [_template_data(message) for message in messages]
+        given: Any = list(tools) if tools else None
+        mark = unused_character(self.source, *strings_of(chat), *strings_of(given))
+        protect = self.tokenizer.added_pattern.sub
+
+        def marked(text: str) -> str:
+            return protect(lambda found: mark + found[0], text)
+
+        try:
+            text = self._template.render(
+                messages=map_strings(chat, marked),
+                tools=map_strings(given, marked),
+                add_generation_prompt=True,
+                enable_thinking=thinking,
+                preserve_thinking=history == "keep",
+                **self.tokenizer.special_names,
+            )
+        except (jinja2.TemplateError, TypeError) as error:
+            raise UserError(f"the chat template does not take these messages: {error}") from error
+        return text, mark
+
+    def _encode(self, text: str, mark: str) -> list[int]:
+        """Ids of rendered text, in which a special token after the mark is plain text."""
+        if mark not in text:
+            return self.tokenizer.encode_trusted(text)
+        ids: list[int] = []
+        plain = ""
+        position = 0
+        for found in re.finditer(f"({mark}?)({self.tokenizer.added_pattern.pattern})", text):
+            plain += text[position : found.start()]
+            position = found.end()
+            if found[1]:
+                plain += found[2]
+            else:
+                ids += [*self.tokenizer.encode(plain.replace(mark, "")), self.tokenizer.added[found[2]]]
+                plain = ""
+        return ids + self.tokenizer.encode((plain + text[position:]).replace(mark, ""))
+
+
+def _markup(tokenizer: Tokenizer) -> Markup:
+    tags = {name: tokenizer.added.get(name) for name in spelling.SPECIAL_TOKENS}
+    ends = (tokenizer.special_names.get("eos_token"), *spelling.END_TOKENS)
+    stop = (tokenizer.added.get(token) for token in ends if token is not None)
+    return Markup(
+        think_open=tags[spelling.THINK_OPEN],
+        think_close=tags[spelling.THINK_CLOSE],
+        tool_call_open=tags[spelling.TOOL_CALL_OPEN],
+        tool_call_close=tags[spelling.TOOL_CALL_CLOSE],
+        hidden=tokenizer.special_ids | {tag for tag in tags.values() if tag is not None},
+        stop=frozenset(token_id for token_id in stop if token_id is not None),
+    )
+
+
+def _template_data(message: Message) -> dict[str, Any]:
+    """A message as templates expect it: OpenAI's dictionary, but with arguments as objects."""
+    data = message.to_dict()
+    for call, original in zip(data.get("tool_calls", ()), message.tool_calls, strict=False):
+        call["function"]["arguments"] = original.arguments
+    return data

@@ -1,0 +1,103 @@
+"""Sequences -> packed batches. A rollout is a flat sequence with a mask; so is a demonstration.
+
+R rows of a batch, T tokens of a row.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One sequence to learn from.
+
+    Example: prompt 1 2, reply 3 4 to be learnt: `Sample(ids=(1, 2, 3, 4), mask=(False, False, True, True))`.
+    """
+
+    ids: tuple[int, ...]
+    "prompt and reply"
+    mask: tuple[bool, ...]
+    "true for tokens that are trained on: never the prompt, never a forced token"
+    weight: float = 1.0
+    "weight of each token's loss; in reinforcement learning the advantage"
+    logprobs: tuple[float, ...] = ()
+    "log-probs under the policy that sampled it, one an id (0 for the prompt); empty in fine-tuning"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainBatch:
+    """Samples packed into rows: several a row, none seeing another."""
+
+    ids: Tensor
+    "[R, T] token ids"
+    positions: Tensor
+    "[R, T] place of each token within its own sample"
+    visible: Tensor
+    "[R, T, T] true where a token may look: earlier in its own sample, or itself"
+    predicts: Tensor
+    "[R, T] true where the next token is trained on"
+    targets: Tensor
+    "[n] the next tokens where `predicts`"
+    weights: Tensor
+    "[n] weight or advantage of each"
+    logprobs: Tensor
+    "[n] the sampler's log-prob of each (0 in fine-tuning)"
+    tokens: int
+    "tokens of all samples, padding not counted"
+
+
+def pack(samples: Sequence[Sample], *, row_tokens: int) -> list[list[int]]:
+    """Put samples (by index) into rows of at most `row_tokens` tokens: first-fit decreasing, one too long gets its own row."""
+    rows: list[list[int]] = []
+    room: list[int] = []
+    for index in sorted(range(len(samples)), key=lambda i: (-len(samples[i].ids), i)):
+        length = len(samples[index].ids)
+        for row, left in enumerate(room):
+            if length <= left:
+                rows[row].append(index)
+                room[row] -= length
+                break
+        else:
+            rows.append([index])
+            room.append(row_tokens - length)
+    return rows
+
+
+def batches(samples: Sequence[Sample], *, row_tokens: int = 128, batch_tokens: int = 8192) -> Iterator[TrainBatch]:
+    """All samples once, in packed batches of at most `batch_tokens` tokens (padding counted)."""
+    rows = pack(samples, row_tokens=row_tokens)
+    rows_per_batch = max(1, batch_tokens // row_tokens)
+    for start in range(0, len(rows), rows_per_batch):
+        yield _build([[samples[i] for i in row] for row in rows[start : start + rows_per_batch]])
+
+
+def _build(rows: list[list[Sample]]) -> TrainBatch:
+    length = max(sum(len(sample.ids) for sample in row) for row in rows)
+    ids, positions, documents, learnt, weights, logprobs = ([] for _ in range(6))
+    for row in rows:
+        pad = length - sum(len(sample.ids) for sample in row)
+        ids.append([i for sample in row for i in sample.ids] + [0] * pad)
+        positions.append([p for sample in row for p in range(len(sample.ids))] + [0] * pad)
+        documents.append([d for d, sample in enumerate(row) for _ in sample.ids] + [-1] * pad)
+        learnt.append([m for sample in row for m in sample.mask] + [False] * pad)
+        weights.append([sample.weight for sample in row for _ in sample.ids] + [0.0] * pad)
+        logprobs.append([x for sample in row for x in (sample.logprobs or [0.0] * len(sample.ids))] + [0.0] * pad)
+    ids_RT = torch.tensor(ids)
+    document_RT = torch.tensor(documents)
+    learnt_RT = torch.tensor(learnt)
+    visible = (document_RT.unsqueeze(2) == document_RT.unsqueeze(1)) & torch.ones(length, length, dtype=torch.bool).tril()
+    predicts = torch.zeros_like(learnt_RT)
+    predicts[:, :-1] = learnt_RT[:, 1:]
+    return TrainBatch(
+        ids=ids_RT,
+        positions=torch.tensor(positions),
+        visible=visible,
+        predicts=predicts,
+        targets=ids_RT[learnt_RT],
+        weights=torch.tensor(weights)[learnt_RT],
+        logprobs=torch.tensor(logprobs)[learnt_RT],
+        tokens=int((document_RT >= 0).sum()),
+    )

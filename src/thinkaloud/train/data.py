@@ -1,0 +1,63 @@
+"""Problems -> what a stage learns from: sets of problems, demonstrations, the tokenizer of a recipe's own model."""
+
+import random
+from collections.abc import Mapping, Sequence
+
+from thinkaloud.problems import FAMILIES, Problem, draw
+from thinkaloud.text import ChatTemplate, Message, Tokenizer
+from thinkaloud.train.batches import Sample
+from thinkaloud.train.recipe import Recipe
+
+SEALED_SEED = 0
+"Dev and test problems are the same for every seed of a run, so that runs can be paired by problem."
+
+
+def tokenizer_of(recipe: Recipe) -> Tokenizer:
+    """The byte-level tokenizer whose whole tokens are the words of the recipe's families."""
+    return Tokenizer.build(word for family in recipe.families for word in FAMILIES[family].words)
+
+
+def train_problems(recipe: Recipe) -> list[Problem]:
+    """The problems a run may learn from, families in turn."""
+    return [
+        problem
+        for name, family in recipe.families.items()
+        for problem in draw(name, "train", family.train, recipe.run.seed, family.levels)
+    ]
+
+
+def held_out(recipe: Recipe, split: str, count: int) -> list[Problem]:
+    """`count` problems of `split` ("dev" or "test"), equally many of each family, the same for every seed."""
+    share = -(-count // len(recipe.families))
+    return [
+        problem
+        for name, family in recipe.families.items()
+        for problem in draw(name, "dev" if split == "dev" else "test", share, SEALED_SEED, family.levels)
+    ]
+
+
+def demonstrations(
+    problems: Sequence[Problem],
+    template: ChatTemplate,
+    ways: Mapping[str, Mapping[str, float]],
+    *,
+    thinking: bool,
+    seed: int,
+) -> list[Sample]:
+    """One demonstration a problem, each in a way drawn by the family's shares; without its monologue if not `thinking`."""
+    samples = []
+    for problem in problems:
+        rng = random.Random(f"{seed} way {problem.id}")
+        shares = ways[problem.family]
+        way = rng.choices(list(shares), weights=list(shares.values()))[0]
+        shown = FAMILIES[problem.family].demonstrate(problem, way, rng)
+        samples.append(reply_sample(problem, shown.thinking, shown.answer, template, thinking_on=thinking))
+    return samples
+
+
+def reply_sample(problem: Problem, thinking: str, answer: str, template: ChatTemplate, *, thinking_on: bool) -> Sample:
+    """A prompt with a reply to learn."""
+    prompt = template.prompt(problem.messages, thinking=thinking_on)
+    message = Message("assistant", answer, thinking=thinking if thinking_on else None)
+    reply = template.reply(message, thinking=thinking_on)
+    return Sample(ids=(*prompt, *reply), mask=(False,) * len(prompt) + (True,) * len(reply))

@@ -1,0 +1,161 @@
+"""The schema of a recipe: what is learnt, from what, in which stages, and how it is measured."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from thinkaloud.base.config import Settings
+from thinkaloud.train.optimiser import OptimiserSettings
+
+
+class RunSettings(Settings):
+    """Where a run lives and what it may use."""
+
+    name: str
+    "name of the run, shown in reports"
+    dir: Path
+    "the run's folder"
+    seed: int = 1
+    "keys everything random: problems, ways of working, order, weights, sampling"
+    workers: int = 0
+    "stages trained side by side; 0: as many as cores allow"
+    threads: int = 1
+    "threads of each; results are bit-equal only for an equal number"
+    result: str
+    "the stage whose model becomes RUN/model"
+
+
+class ModelSettings(Settings):
+    """The decoder's shape; see `thinkaloud.model.ModelConfig`."""
+
+    hidden_size: int = 96
+    "width of the residual stream"
+    num_hidden_layers: int = 3
+    "layers"
+    num_attention_heads: int = 3
+    "query heads"
+    num_key_value_heads: int = 1
+    "key/value heads"
+    intermediate_size: int = 256
+    "width of the feed-forward"
+    max_position_embeddings: int = 512
+    "longest sequence in tokens"
+
+
+class FamilySettings(Settings):
+    """How one family is used."""
+
+    train: int = Field(4000, ge=1)
+    "distinct problems to train on: their demonstrations and, in reinforcement learning, their verifier"
+    levels: list[int] | None = None
+    "levels of difficulty; all by default"
+    ways: dict[str, float] = {"careful": 1.0}
+    "shares of the ways of working among the demonstrations"
+
+
+class EvaluationSettings(Settings):
+    """How models are measured."""
+
+    test: int = 2000
+    "sealed test problems, all families together"
+    dev: int = 200
+    "dev problems for the learning curves"
+    points: int = 10
+    "points of a learning curve"
+    temperature: float = 1.0
+    "of test and dev replies"
+    probe: list[str] = []
+    "stages whose budget curve and majority vote are measured"
+    probe_problems: int = 500
+    "test problems used for those"
+    votes: int = 8
+    "replies a vote"
+    budgets: list[int] = [8, 16, 24, 32, 40, 48]
+    "thinking budgets in tokens"
+    compare: list[str] = []
+    "two stages, before and after, whose monologues are shown side by side"
+
+
+class _StageSettings(Settings):
+    init: str | None = None
+    "stage whose model this one starts from; None: fresh weights"
+    thinking: bool = True
+    "whether the model thinks before it answers"
+    budget: float = Field(gt=0)
+    "compute of the stage in training tokens: a trained token counts 1, a processed or generated one 1/3 (6N against 2N)"
+    batch_tokens: int = 4096
+    "tokens of one fine-tuning step"
+    max_tokens: int = 96
+    "longest reply sampled"
+    optimiser: OptimiserSettings = OptimiserSettings()
+    "rates and their course"
+
+
+class SftSettings(_StageSettings):
+    """Fine-tuning on demonstrations."""
+
+    kind: Literal["sft"]
+    "fine-tuning on demonstrations"
+    ways: dict[str, dict[str, float]] = {}
+    "for a family: other shares of the ways of working than the family's own"
+
+
+class GrpoSettings(_StageSettings):
+    """Reinforcement learning with verifiable rewards: GRPO (arXiv 2402.03300), the recipe of DeepSeek-R1."""
+
+    kind: Literal["grpo"]
+    "reinforcement learning"
+    problems: int = 32
+    "problems a step"
+    samples: int = 8
+    "replies a problem: the group"
+    temperature: float = 1.0
+    "of the rollouts"
+    clip_low: float = 0.2
+    "the ratio is kept above 1 - clip_low"
+    clip_high: float = 0.2
+    "and below 1 + clip_high"
+    normalise: bool = True
+    "divide a group's advantages by their standard deviation"
+    length: Literal["sample", "token"] = "sample"
+    "mean of the loss: over each reply first (GRPO as published), or over all tokens alike"
+    kl: float = 0.0
+    "weight of the KL divergence to the stage's first weights"
+    minibatches: int = 1
+    "updates a step"
+
+
+class RftSettings(_StageSettings):
+    """Fine-tuning on own verified replies (rejection sampling, arXiv 2308.01825)."""
+
+    kind: Literal["rft"]
+    "fine-tuning on own verified replies"
+    rounds: int = 1
+    "rounds of sampling and fine-tuning"
+    sampling: float = 0.35
+    "share of a round's budget that goes into sampling"
+    samples: int = 4
+    "replies a problem"
+    keep: int = 4
+    "most different right replies kept a problem"
+    temperature: float = 1.0
+    "of the replies"
+
+
+StageSettings = Annotated[SftSettings | GrpoSettings | RftSettings, Field(discriminator="kind")]
+
+
+class Recipe(Settings):
+    """All that a run is."""
+
+    run: RunSettings
+    "where it lives"
+    model: ModelSettings = ModelSettings()
+    "the decoder's shape"
+    families: dict[str, FamilySettings]
+    "the families of problems"
+    stages: dict[str, StageSettings]
+    "the stages by name; each may start where another ended"
+    evaluation: EvaluationSettings = EvaluationSettings()
+    "how models are measured"

@@ -1,0 +1,41 @@
+"""Rejection-sampled fine-tuning (arXiv 2308.01825): sample replies, keep the right ones, fine-tune on them; in rounds."""
+
+from thinkaloud.rollouts import Sampling
+from thinkaloud.train.batches import Sample
+from thinkaloud.train.recipe import RftSettings
+from thinkaloud.train.rl import describe
+from thinkaloud.train.sft import fine_tune_step
+from thinkaloud.train.stage import Stage
+
+PROBLEMS_A_STEP = 64
+
+
+def train_rft(stage: Stage) -> None:
+    """Each round spends `sampling` of its share of the budget on replies and the rest on learning the right ones."""
+    settings = stage.settings
+    assert isinstance(settings, RftSettings)
+    sampling = Sampling(
+        thinking=settings.thinking,
+        max_tokens=settings.max_tokens,
+        temperature=settings.temperature,
+        samples=settings.samples,
+    )
+    share = settings.budget / settings.rounds
+    while not stage.finished:
+        number = min(int(stage.spent / share), settings.rounds - 1)
+        if stage.extra.get("round") != number:
+            stage.extra = {"round": number, "kept": []}
+        if not stage.extra["kept"] or stage.spent < share * (number + settings.sampling):
+            chosen = [stage.problems[i] for i in stage.order(PROBLEMS_A_STEP, "problems", len(stage.problems))]
+            groups = stage.rollouts(chosen, sampling)
+            for group in groups:
+                right = {rollout.ids: rollout for rollout in group if rollout.verdict.label == "right"}
+                kept = list(right.values())[: settings.keep]
+                stage.extra["kept"] += [[list(rollout.ids), rollout.prompt_tokens] for rollout in kept]
+            stage.end_step({**describe(groups), "round": number})
+        else:
+            samples = [
+                Sample(ids=tuple(ids), mask=tuple(i >= prompt for i in range(len(ids))))
+                for ids, prompt in stage.extra["kept"]
+            ]
+            stage.end_step({**fine_tune_step(stage, samples, f"round {number}"), "round": number})

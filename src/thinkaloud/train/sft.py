@@ -1,0 +1,29 @@
+"""Fine-tuning on demonstrations: the cold start, and the control that just goes on with it."""
+
+from thinkaloud.train.batches import Sample
+from thinkaloud.train.data import demonstrations
+from thinkaloud.train.recipe import SftSettings
+from thinkaloud.train.stage import Stage
+
+
+def train_sft(stage: Stage) -> None:
+    """Go through the demonstrations in ever new order until the budget is spent."""
+    settings = stage.settings
+    assert isinstance(settings, SftSettings)
+    ways = {name: settings.ways.get(name, family.ways) for name, family in stage.recipe.families.items()}
+    samples = demonstrations(
+        stage.problems, stage.template, ways, thinking=settings.thinking, seed=stage.recipe.run.seed
+    )
+    stage.seen.update(problem.id for problem in stage.problems)
+    stage.ledger.demonstrations = len(samples)
+    stage.ledger.demonstration_tokens = sum(sum(sample.mask) for sample in samples)
+    while not stage.finished:
+        stage.end_step(fine_tune_step(stage, samples, "demonstrations"))
+
+
+def fine_tune_step(stage: Stage, samples: list[Sample], salt: str) -> dict[str, float]:
+    """One update on about `batch_tokens` tokens of `samples`, every learnt token weighing the same."""
+    batch: list[Sample] = []
+    while sum(len(sample.ids) for sample in batch) < stage.settings.batch_tokens:
+        batch += [samples[index] for index in stage.order(8, salt, len(samples))]
+    return stage.fit(batch, divisor=sum(sum(sample.mask) for sample in batch))

@@ -1,0 +1,284 @@
+"""One stage of a run: its model, optimiser, engine, budget, ledger and journals, and how it stops and goes on.
+
+The loops in `sft`, `rl` and `rft` say what a stage does; this says what they stand on. All randomness is keyed by
+(seed, stage, step), so a stage's state is its weights, its moments and a few counters.
+"""
+
+import random
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from thinkaloud.base.ledger import Ledger
+from thinkaloud.base.run import Journal
+from thinkaloud.engine import Engine
+from thinkaloud.model import ModelConfig, Transformer, load_model, save_model
+from thinkaloud.problems import Problem
+from thinkaloud.rollouts import Rollout, Sampling, collect
+from thinkaloud.rollouts.collect import noise_seed
+from thinkaloud.text import ChatTemplate, Tokenizer
+from thinkaloud.train.batches import Sample, batches
+from thinkaloud.train.checkpoints import drop_states, load_state, save_state
+from thinkaloud.train.data import held_out, tokenizer_of, train_problems
+from thinkaloud.train.losses import policy_loss, token_logprobs
+from thinkaloud.train.optimiser import Optimiser
+from thinkaloud.train.recipe import GrpoSettings, Recipe, StageSettings
+
+GENERATED = 1 / 3
+"A processed or generated token's compute (2N) in training tokens (6N)."
+
+
+def stage_folder(run: Path, name: str) -> Path:
+    """Where a stage keeps its journals, states and final model."""
+    return run / "checkpoints" / name
+
+
+class Stage:
+    """What every training loop works with. `step` counts updates, `spent` compute in training tokens."""
+
+    def __init__(self, run: Path, recipe: Recipe, name: str) -> None:
+        self.run, self.recipe, self.name = run, recipe, name
+        self.settings: StageSettings = recipe.stages[name]
+        self.folder = stage_folder(run, name)
+        self.tokenizer = tokenizer_of(recipe)
+        self.template = ChatTemplate(self.tokenizer)
+        self.problems = train_problems(recipe)
+        self.dev = held_out(recipe, "dev", recipe.evaluation.dev)
+        self.model = self._first_weights()
+        self.engine = Engine(self.model)
+        self.optimiser = Optimiser(self.model, self.settings.optimiser)
+        self.ledger = Ledger()
+        self.step, self.spent, self.cursor, self.measured = 0, 0.0, 0, 0
+        self.last_cost = self._spent_before = 0.0
+        self.seen: set[str] = set()
+        self.extra: dict[str, Any] = {}
+        self._resume()
+        self._clock = (time.perf_counter(), time.process_time())
+
+    def _first_weights(self) -> Transformer:
+        if self.settings.init is not None:
+            model = load_model(stage_folder(self.run, self.settings.init) / "model")
+        else:
+            config = ModelConfig(vocab_size=self.tokenizer.vocab_size, **self.recipe.model.model_dump())
+            model = Transformer(config)
+            model.initialise(noise_seed(self.recipe.run.seed, "weights"))
+        return model.train().requires_grad_(True)
+
+    # --- how far it is ---
+
+    @property
+    def progress(self) -> float:
+        """Share of the budget that is spent, 0 to 1."""
+        return min(1.0, self.spent / self.settings.budget)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the budget is spent, to within half a step, so that stages of equal budget are equal within it."""
+        return self.spent + self.last_cost / 2 >= self.settings.budget
+
+    def order(self, count: int, salt: str, items: int) -> list[int]:
+        """The next `count` indices into a list of `items`: every epoch is a permutation of its own."""
+        chosen = []
+        while len(chosen) < count:
+            epoch, start = divmod(self.cursor, items)
+            permutation = list(range(items))
+            random.Random(f"{self.recipe.run.seed} {salt} {epoch}").shuffle(permutation)
+            taken = permutation[start : start + count - len(chosen)]
+            chosen += taken
+            self.cursor += len(taken)
+        return chosen
+
+    # --- what it does ---
+
+    def rollouts(self, problems: Sequence[Problem], sampling: Sampling) -> list[list[Rollout]]:
+        """Judged replies for training, accounted for and written to disk."""
+        before = self.engine.prefilled_tokens
+        groups = collect(self.engine, self.template, problems, sampling, seed=self._seed("rollouts"))
+        prompt_tokens = self.engine.prefilled_tokens - before
+        flat = [rollout for group in groups for rollout in group]
+        generated = sum(len(rollout.ids) - rollout.prompt_tokens for rollout in flat)
+        self.seen.update(problem.id for problem in problems)
+        self.ledger.rollouts += len(flat)
+        self.ledger.verifier_calls += len(flat)
+        self.ledger.ungradable += sum(rollout.verdict.label == "ungradable" for rollout in flat)
+        self.ledger.prompt_tokens += prompt_tokens
+        self.ledger.generated_tokens += generated
+        self._spend(processed=prompt_tokens + generated)
+        self._rollouts_journal.write([{"step": self.step, **rollout.row()} for rollout in flat])
+        return groups
+
+    def fit(self, samples: Sequence[Sample], *, divisor: float) -> dict[str, float]:
+        """One optimiser step on the weighted log-likelihood of `samples`: their loss summed over tokens, over `divisor`."""
+        total = 0.0
+        for batch in batches(samples):
+            hidden = self.model(batch.ids, batch.positions, batch.visible)[batch.predicts]
+            loss = -(token_logprobs(self.model.logits(hidden), batch.targets) * batch.weights).sum() / divisor
+            loss.backward()
+            total += float(loss.detach())
+            self._trained(batch.tokens)
+        return {"loss": total, **self._apply()}
+
+    def improve(self, samples: Sequence[Sample], settings: GrpoSettings, *, divisor: float) -> dict[str, float]:
+        """One optimiser step on the clipped surrogate; logs the raw gap between sampler's and trainer's log-probs."""
+        total, gaps, clipped = 0.0, [], []
+        for batch in batches(samples):
+            hidden = self.model(batch.ids, batch.positions, batch.visible)[batch.predicts]
+            logprobs = token_logprobs(self.model.logits(hidden), batch.targets)
+            losses = policy_loss(
+                logprobs,
+                batch.logprobs,
+                batch.weights,
+                clip_low=settings.clip_low,
+                clip_high=settings.clip_high,
+            )
+            loss = losses.sum() / divisor
+            loss.backward()
+            total += float(loss.detach())
+            gap = (logprobs.detach() - batch.logprobs).abs()
+            gaps.append(gap)
+            clipped.append((gap.exp() - 1 > settings.clip_low).float())
+            self._trained(batch.tokens)
+        gap = torch.cat(gaps)
+        return {
+            "loss": total,
+            "logprob_gap_mean": float(gap.mean()),
+            "logprob_gap_max": float(gap.max()),
+            "clipped": float(torch.cat(clipped).mean()),
+            **self._apply(),
+        }
+
+    def _trained(self, tokens: int) -> None:
+        self.ledger.update_tokens += tokens
+        self._spend(trained=tokens)
+
+    def _apply(self) -> dict[str, float]:
+        norm, faulty = self.optimiser.step(self.progress)
+        if faulty is not None:
+            print(f"{self.name}: step {self.step} skipped, the gradient of {faulty} is not finite", flush=True)
+        self.engine.refresh()
+        return {"gradient_norm": norm, "skipped": float(faulty is not None)}
+
+    def _spend(self, *, trained: int = 0, processed: int = 0) -> None:
+        self.spent += trained + processed * GENERATED
+        self.ledger.compute_flops += self.model.size * (6 * trained + 2 * processed)
+
+    def _seed(self, purpose: str) -> int:
+        return noise_seed(self.recipe.run.seed, self.name, purpose, self.step)
+
+    # --- what it tells ---
+
+    def end_step(self, row: dict[str, Any]) -> None:
+        """Log a step; at the points of the learning curve measure on dev problems and write a checkpoint."""
+        self.step += 1
+        self.last_cost, self._spent_before = self.spent - self._spent_before, self.spent
+        if self.progress * self.recipe.evaluation.points >= self.measured or self.finished:
+            row = {**row, **self._measure()}
+            self.measured = int(self.progress * self.recipe.evaluation.points) + 1
+            self._log(row)
+            self._checkpoint()
+        else:
+            self._log(row)
+
+    def _log(self, row: dict[str, Any]) -> None:
+        self._tick()
+        head = {
+            "stage": self.name,
+            "kind": self.settings.kind,
+            "step": self.step,
+            "progress": round(self.progress, 4),
+            "seconds": round(self.ledger.seconds, 2),
+        }
+        tail = {key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()}
+        self._metrics_journal.write([head | tail])
+
+    def _measure(self) -> dict[str, Any]:
+        """Accuracy on dev problems, by family, with one reply shown."""
+        if not self.dev:
+            return {}
+        sampling = Sampling(
+            thinking=self.settings.thinking,
+            max_tokens=self.settings.max_tokens,
+            temperature=self.recipe.evaluation.temperature,
+        )
+        before = self.engine.prefilled_tokens + self.engine.generated_tokens
+        groups = collect(self.engine, self.template, self.dev, sampling, seed=0)
+        self.ledger.evaluation_tokens += self.engine.prefilled_tokens + self.engine.generated_tokens - before
+        self.seen.update(problem.id for problem in self.dev)
+        rollouts = [group[0] for group in groups]
+        row: dict[str, Any] = {"dev_accuracy": mean_score(rollouts)}
+        for family in self.recipe.families:
+            row[f"dev_accuracy_{family}"] = mean_score([r for r in rollouts if r.problem.family == family])
+        row["dev_thinking_tokens"] = sum(rollout.thinking_tokens for rollout in rollouts) / len(rollouts)
+        shown = max(self.dev, key=lambda problem: problem.level)
+        sample = next(rollout for rollout in rollouts if rollout.problem is shown)
+        row["sample"] = {
+            "question": shown.question,
+            "thinking": sample.thinking,
+            "answer": sample.answer,
+            "right": sample.verdict.label == "right",
+        }
+        return row
+
+    def _tick(self) -> None:
+        now = (time.perf_counter(), time.process_time())
+        self.ledger.seconds += now[0] - self._clock[0]
+        self.ledger.cpu_seconds += now[1] - self._clock[1]
+        self._clock = now
+
+    # --- how it survives ---
+
+    def _checkpoint(self) -> None:
+        self._tick()
+        tensors = {f"model.{name}": value for name, value in self.model.named_parameters()}
+        tensors |= {f"optimiser.{name}": value for name, value in self.optimiser.state().items()}
+        facts = {
+            "step": self.step,
+            "spent": self.spent,
+            "last_cost": self.last_cost,
+            "cursor": self.cursor,
+            "measured": self.measured,
+            "version": self.engine.version,
+            "seen": sorted(self.seen),
+            "extra": self.extra,
+            "ledger": self.ledger.as_dict(),
+            "metrics_bytes": self._metrics_journal.size,
+            "rollouts_bytes": self._rollouts_journal.size,
+        }
+        save_state(self.folder, self.step, tensors, facts)
+
+    def _resume(self) -> None:
+        state = load_state(self.folder)
+        tensors, facts = state or ({}, {})
+        if state is not None:
+            with torch.no_grad():
+                for name, parameter in self.model.named_parameters():
+                    parameter.copy_(tensors[f"model.{name}"])
+            mark = "optimiser."
+            self.optimiser.load_state({n[len(mark) :]: t for n, t in tensors.items() if n.startswith(mark)})
+            self.step, self.spent, self.cursor = facts["step"], facts["spent"], facts["cursor"]
+            self.last_cost, self._spent_before = facts["last_cost"], self.spent
+            self.measured, self.extra, self.seen = facts["measured"], facts["extra"], set(facts["seen"])
+            self.engine.version = facts["version"]
+            self.ledger = Ledger(**facts["ledger"])
+        self._metrics_journal = Journal(self.folder / "metrics.jsonl", facts.get("metrics_bytes", 0))
+        self._rollouts_journal = Journal(self.folder / "rollouts.jsonl", facts.get("rollouts_bytes", 0))
+
+    def finish(self) -> Path:
+        """Write the stage's model, ready to `load`, and let its states go."""
+        folder = self.folder / "model"
+        self.tokenizer.save(folder)
+        eos, pad = (self.tokenizer.id_of(self.tokenizer.special_names[name]) for name in ("eos_token", "pad_token"))
+        assert eos is not None and pad is not None
+        save_model(self.model, folder, eos_token_id=eos, pad_token_id=pad)
+        self.ledger.unique_problems = len(self.seen)
+        drop_states(self.folder)
+        return folder
+
+
+def mean_score(rollouts: Sequence[Rollout]) -> float:
+    """Mean score of the gradable ones (0 where there are none)."""
+    scores = [rollout.verdict.score for rollout in rollouts if rollout.verdict.label != "ungradable"]
+    return sum(scores) / len(scores) if scores else 0.0

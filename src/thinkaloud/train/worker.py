@@ -1,0 +1,77 @@
+"""One stage in a process of its own: `python -m thinkaloud.train.worker RUN STAGE`. Trains it, then measures it."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from thinkaloud.base.config import load_settings
+from thinkaloud.base.run import read_json, write_json
+from thinkaloud.engine import Engine
+from thinkaloud.model import load_model
+from thinkaloud.problems import Problem
+from thinkaloud.rollouts import Sampling, evaluate
+from thinkaloud.text import ChatTemplate, Tokenizer
+from thinkaloud.train.data import held_out
+from thinkaloud.train.recipe import Recipe
+from thinkaloud.train.rft import train_rft
+from thinkaloud.train.rl import train_grpo
+from thinkaloud.train.sft import train_sft
+from thinkaloud.train.stage import Stage, stage_folder
+
+LOOPS = {"sft": train_sft, "grpo": train_grpo, "rft": train_rft}
+
+
+def run_stage(run: Path, name: str) -> None:
+    """Train the stage `name` of the run in `run` unless its model is there, then measure what is not measured."""
+    recipe = load_settings(Recipe, run / "recipe.toml")
+    torch.set_num_threads(recipe.run.threads)
+    folder = stage_folder(run, name)
+    if not (folder / "ledger.json").exists():
+        stage = Stage(run, recipe, name)
+        LOOPS[stage.settings.kind](stage)
+        stage.finish()
+        write_json(folder / "ledger.json", stage.ledger.as_dict())
+    measure(run, recipe, name)
+    write_json(folder / "done.json", {"stage": name})
+
+
+def measure(run: Path, recipe: Recipe, name: str) -> None:
+    """Evaluate a stage's model on sealed test problems; where asked, its budget curve and its majority vote too."""
+    settings, wanted = recipe.evaluation, recipe.stages[name]
+    folder = stage_folder(run, name) / "model"
+    engine, template = Engine(load_model(folder)), ChatTemplate(Tokenizer.load(folder))
+    test = held_out(recipe, "test", settings.test)
+    started = time.perf_counter()
+
+    def measured(problems: list[Problem], *, budget: int | None = None, samples: int = 1) -> dict[str, Any]:
+        sampling = Sampling(
+            thinking=wanted.thinking,
+            budget=budget,
+            max_tokens=wanted.max_tokens,
+            temperature=settings.temperature,
+            samples=samples,
+        )
+        return evaluate(engine, template, problems, sampling, seed=recipe.run.seed)
+
+    target = run / "evaluations"
+    if not (target / f"{name}.json").exists():
+        write_json(target / f"{name}.json", {"model": name, **measured(test)})
+    if name not in settings.probe:
+        return
+    probe = test[:: max(1, len(test) // settings.probe_problems)][: settings.probe_problems]
+    if not (target / f"{name}-vote.json").exists():
+        write_json(target / f"{name}-vote.json", {"model": name, **measured(probe, samples=settings.votes)})
+    if not (target / f"{name}-budget.json").exists():
+        curve = {str(budget): measured(probe, budget=budget) for budget in settings.budgets}
+        write_json(target / f"{name}-budget.json", {"model": name, "budgets": {**curve, "none": measured(probe)}})
+    ledger_path = stage_folder(run, name) / "ledger.json"
+    ledger = read_json(ledger_path)
+    ledger["evaluation_seconds"] = round(time.perf_counter() - started, 2)
+    write_json(ledger_path, ledger)
+
+
+if __name__ == "__main__":
+    run_stage(Path(sys.argv[1]), sys.argv[2])

@@ -1,0 +1,325 @@
+"""Every family: demonstrations earn full reward, corrupted ones none, and solvers agree with an independent check."""
+
+import json
+import random
+from itertools import permutations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers.pre_tokenizers import ByteLevel
+
+from thinkaloud.problems import FAMILIES, Problem, verify
+from thinkaloud.problems.families.bot import Bot
+from thinkaloud.problems.families.chains import GAINS, LOSSES, Chains
+from thinkaloud.problems.families.cups import Cups
+from thinkaloud.problems.families.pairs import Pairs
+
+names = st.sampled_from(sorted(FAMILIES))
+seeds = st.integers(0, 2**32)
+
+
+def a_problem(name: str, seed: int) -> Problem:
+    rng = random.Random(seed)
+    family = FAMILIES[name]
+    return family.generate(rng, rng.choice(family.levels))
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_demonstrations_of_every_way_and_level_are_right(name: str) -> None:
+    family = FAMILIES[name]
+    assert family.ways[0] == "careful"
+    rng = random.Random(0)
+    for level in family.levels:
+        for way in family.ways:
+            for _ in range(10):
+                problem = family.generate(rng, level)
+                shown = family.demonstrate(problem, way, rng)
+                assert problem.level == level and problem.family == problem.verifier == name
+                stored = json.loads(json.dumps(problem.reference))
+                assert verify(problem.verifier, answer=shown.answer, reference=stored).score == 1.0
+                assert family.way_of(problem, shown.thinking) == shown.way in (way, "careful")
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_every_way_is_shown_at_the_hardest_level(name: str) -> None:
+    family = FAMILIES[name]
+    rng = random.Random(0)
+    for way in family.ways:
+        shown = {family.demonstrate(family.generate(rng, family.levels[-1]), way, rng).way for _ in range(100)}
+        assert way in shown
+
+
+@settings(max_examples=300, deadline=None)
+@given(names, seeds, st.text(alphabet="abcdefgxyzREDBLU0123456789", min_size=1, max_size=6), st.data())
+def test_corrupted_demonstrations_earn_nothing(name: str, seed: int, extra: str, data: st.DataObject) -> None:
+    family = FAMILIES[name]
+    problem = a_problem(name, seed)
+    right = family.demonstrate(problem, "careful", random.Random(seed)).answer
+    other = family.demonstrate(a_problem(name, seed + 1), "careful", random.Random(seed)).answer
+    corrupted = data.draw(
+        st.sampled_from(
+            [
+                "",
+                " ",
+                f"{right} {extra}",
+                f"{extra} {right}",
+                f"{right} {right}",
+                f"{right}, {right}",
+                f"{right} or {other}",
+                f"{right}\n{other}",
+                f"I think it is {right}",
+                f"-{right}" if right[0].isdigit() else f"not {right}",
+                f"1{right}",
+                f"{right}1",
+                f"{right}.5",
+            ]
+        )
+    )
+    verdict = family.verify(corrupted, problem.reference)
+    assert (verdict.label, verdict.score) == ("wrong", 0.0)
+
+
+@settings(max_examples=200, deadline=None)
+@given(names, seeds, seeds)
+def test_another_problems_answer_is_right_only_when_it_is_the_same(name: str, seed: int, other_seed: int) -> None:
+    family = FAMILIES[name]
+    ours, theirs = a_problem(name, seed), a_problem(name, other_seed)
+    right = family.demonstrate(ours, "careful", random.Random(0)).answer
+    answer = family.demonstrate(theirs, "careful", random.Random(0)).answer
+    fits = answer == right
+    if name == "pairs":
+        pair = [int(number) for number in answer.split()]
+        numbers, target = ours.reference["numbers"], ours.reference["target"]
+        fits = sum(pair) == target and set(pair) <= set(numbers)
+    assert (family.verify(answer, ours.reference).label == "right") == fits
+
+
+@settings(max_examples=300, deadline=None)
+@given(names, seeds, st.text(max_size=200) | st.text(alphabet="0123456789 ,.-+ABCDEredblu\n", max_size=40))
+def test_no_text_makes_a_verifier_or_a_classifier_raise(name: str, seed: int, text: str) -> None:
+    family = FAMILIES[name]
+    problem = a_problem(name, seed)
+    assert family.verify(text, problem.reference).label in ("right", "wrong")
+    assert family.way_of(problem, text) in (*family.ways, "other")
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+@pytest.mark.parametrize("broken", [None, "x", [], {}, {"numbers": None, "target": "x"}, 1.5])
+def test_a_broken_reference_is_not_the_answers_fault(name: str, broken: object) -> None:
+    assert FAMILIES[name].verify("3", broken).label == "ungradable"
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_every_pre_token_is_among_the_familys_words(name: str) -> None:
+    family = FAMILIES[name]
+    split = ByteLevel(add_prefix_space=False, use_regex=True)
+
+    def pre_tokens(text: str) -> set[str]:
+        return {text[start:end] for _, (start, end) in split.pre_tokenize_str(text)}
+
+    assert len(set(family.words)) == len(family.words)
+    rng = random.Random(1)
+    used = set()
+    for index in range(1_000):
+        problem = family.generate(rng, family.levels[index % len(family.levels)])
+        shown = family.demonstrate(problem, family.ways[index % len(family.ways)], rng)
+        for text in (problem.question, shown.thinking, shown.answer):
+            used |= pre_tokens(text)
+    assert used <= set(family.words)
+
+
+def test_all_words_fit_into_one_small_tokenizer() -> None:
+    assert len({word for family in FAMILIES.values() for word in family.words}) < 2048 - 256 - 32
+
+
+# Independent checks: another algorithm than the solver's.
+
+
+@given(seeds)
+def test_cups_agree_with_composed_permutations(seed: int) -> None:
+    problem = a_problem("cups", seed)
+    red, blue, *swaps = problem.canonical.split()
+    whole = {cup: cup for cup in "ABCDE"}
+    for first, second in reversed(swaps):  # right to left: whole = last after ... after first
+        whole = {cup: whole[{first: second, second: first}.get(cup, cup)] for cup in "ABCDE"}
+    expected = f"red {whole[red]} blue {whole[blue]}"
+    assert expected.lower() in problem_answer(problem)
+    right = [
+        (a, b) for a, b in permutations("ABCDE", 2) if Cups().verify(f"Red {a}, blue {b}", problem.reference).score
+    ]
+    assert right == [(whole[red], whole[blue])]
+
+
+@given(seeds)
+def test_chains_agree_with_an_evaluated_expression(seed: int) -> None:
+    problem = a_problem("chains", seed)
+    expression = problem.question.split(" has ")[1].split(". How")[0]
+    for word in expression.replace(":", "").replace(",", "").split():
+        sign = {**dict.fromkeys(GAINS, "+"), **dict.fromkeys(LOSSES, "-")}.get(word)
+        if word.isalpha():
+            expression = expression.replace(word, sign or "")
+    assert eval(expression.replace(":", "").replace(",", "")) == problem.reference
+    value, *changes = map(int, problem.canonical.split())
+    for change in changes:
+        value += change
+        assert 0 <= value <= 30 and 1 <= abs(change) <= 9
+
+
+@given(seeds)
+def test_bot_agrees_with_complex_numbers(seed: int) -> None:
+    problem = a_problem("bot", seed)
+    start, walk = problem.question.removeprefix("At ").removesuffix(". Where now?").split(": ")
+    x, y, _, facing = start.replace(",", "").split()
+    place, heading = complex(int(x), int(y)), {"north": 1j, "east": 1, "south": -1j, "west": -1}[facing]
+    for move in walk.split(", "):
+        if move.isalpha():
+            heading *= {"left": 1j, "right": -1j}[move]
+        else:
+            place += int(move) * heading
+    assert problem.reference == [int(place.real) % 10, int(place.imag) % 10]
+
+
+@given(seeds)
+def test_pairs_agree_with_trying_all_answers(seed: int) -> None:
+    problem = a_problem("pairs", seed)
+    numbers = [int(word) for word in problem.question.split(" make ")[0].split()]
+    target = int(problem.question.split(" make ")[1].split(":")[0])
+    fitting = {
+        (a, b) for a in range(61) for b in range(61) if a in numbers and b in numbers and a != b and a + b == target
+    }
+    graded = {(a, b) for a in range(61) for b in range(61) if Pairs().verify(f"{a} {b}", problem.reference).score}
+    assert fitting and graded == fitting
+    lines = Pairs().demonstrate(problem, "careful", random.Random(0)).thinking.split("\n")
+    assert [line.endswith("yes") for line in lines] == [False] * (len(lines) - 1) + [True]
+    assert all(eval(line.rsplit(" ", 1)[0].replace(" ", "+", 1).replace("=", "==")) for line in lines)
+
+
+def problem_answer(problem: Problem) -> str:
+    shown = FAMILIES[problem.family].demonstrate(problem, "careful", random.Random(0))
+    return shown.answer.lower().replace(",", "")
+
+
+# Wording
+
+
+@pytest.mark.parametrize(
+    "answer", ["Red D, blue B", "red d blue b", "BLUE B; RED D.", " blue: B\nred: D ", "**Red D**, **blue B**"]
+)
+def test_cups_tolerates_wording(answer: str) -> None:
+    assert verify("cups", answer=answer, reference={"red": "D", "blue": "B"}).label == "right"
+
+
+@pytest.mark.parametrize(
+    "answer", ["Red D", "Red B, blue D", "Red D, blue B, red D", "D B", "Red D, blue B, or C", "redD, blueB"]
+)
+def test_cups_is_exact_in_content(answer: str) -> None:
+    assert verify("cups", answer=answer, reference={"red": "D", "blue": "B"}).label == "wrong"
+
+
+def test_cups_monologue_is_the_documented_one() -> None:
+    problem = Cups().problem(
+        level=3,
+        question="Red under B, blue under D. Swap AC BD AE. Where now?",
+        reference={"red": "D", "blue": "B"},
+        canonical="B D AC BD AE",
+    )
+    shown = Cups().demonstrate(problem, "careful", random.Random(0))
+    assert shown.thinking == "AC B D\nBD D B\nAE D B" and shown.answer == "Red D, blue B"
+    assert Cups().way_of(problem, "AC B B\nBD A A\nAE D B") == "careful", "a slip is still careful work"
+    assert Cups().way_of(problem, "AC B D\nAE D B") == "other"
+    assert Cups().way_of(problem, "AC B D\nguess") == "hasty"
+
+
+def test_chains_ways_are_told_apart() -> None:
+    family = Chains()
+    problem = family.problem(
+        level=3, question="Mia has 7 beads: finds 3, loses 2, buys 5. How many?", reference=13, canonical="7 +3 -2 +5"
+    )
+    assert family.demonstrate(problem, "careful", random.Random(0)).thinking == "finds 3 = 10\nloses 2 = 8\nbuys 5 = 13"
+    assert family.demonstrate(problem, "leaps", random.Random(0)).thinking == "finds 3 loses 2 buys 5 = 13"
+    assert family.way_of(problem, "finds 3 loses 2 = 8\nbuys 5 = 13") == "leaps"
+    assert family.way_of(problem, "finds 3 = 10\nbuys 5 = 15") == "other"
+    assert family.way_of(problem, "finds 3 = 10\nguess") == "hasty"
+    for answer in ("13", " 13. ", "**13**"):
+        assert family.verify(answer, 13).label == "right"
+    for answer in ("-13", "13.0", "013", "1,3", "13 beads", "12"):
+        assert family.verify(answer, 13).label == "wrong"
+
+
+def test_pairs_accepts_either_order_but_no_number_twice() -> None:
+    reference = {"numbers": [8, 14, 11, 3], "target": 22}
+    for answer in ("8 14", "14 8", "14, 8", "8 + 14", "(8, 14)"):
+        assert verify("pairs", answer=answer, reference=reference).label == "right"
+    for answer in ("11 11", "8", "8 14 0", "3 19", "8 14 8 14", "8 - 14", "8.14"):
+        assert verify("pairs", answer=answer, reference=reference).label == "wrong"
+
+
+def test_bot_wraps_at_the_edge() -> None:
+    problem = Bot().problem(
+        level=3,
+        question="At 9 0, facing east: 1, right, 2. Where now?",
+        reference=[0, 8],
+        canonical="9 0 east 1 right 2",
+    )
+    shown = Bot().demonstrate(problem, "careful", random.Random(0))
+    assert shown.thinking == "1 0 0 east\nright 0 0 south\n2 0 8 south" and shown.answer == "0 8"
+
+
+# Canonical forms
+
+
+@given(seeds)
+def test_synonyms_names_and_objects_do_not_make_another_chain(seed: int) -> None:
+    family = Chains()
+    problem = a_problem("chains", seed)
+    for other_seed in range(200):
+        other = a_problem("chains", other_seed)
+        same = other.canonical == problem.canonical
+        assert (other.id == problem.id) == same
+    rng = random.Random(seed)
+    level = rng.choice(family.levels)
+    state = rng.getstate()
+    plain = family.generate(rng, level)
+
+    class OtherWords(random.Random):
+        def choice(self, options):  # type: ignore[no-untyped-def]
+            chosen = super().choice(options)
+            return options[(options.index(chosen) + 1) % len(options)] if isinstance(options, tuple) else chosen
+
+    other_words = OtherWords()
+    other_words.setstate(state)
+    reworded = family.generate(other_words, level)
+    assert reworded.question != plain.question
+    assert (reworded.canonical, reworded.id, reworded.reference) == (plain.canonical, plain.id, plain.reference)
+
+
+@given(seeds, st.randoms(use_true_random=False))
+def test_the_order_of_the_numbers_does_not_make_another_pair_problem(seed: int, shuffler: random.Random) -> None:
+    problem = a_problem("pairs", seed)
+
+    class Shuffled(random.Random):
+        def sample(self, population, k):  # type: ignore[no-untyped-def]
+            chosen = super().sample(population, k)
+            if k > 2:
+                shuffler.shuffle(chosen)
+            return chosen if k > 2 else [max(numbers), min(numbers)]
+
+    rng = Shuffled(seed)
+    numbers = [int(word) for word in problem.canonical.split(" = ")[0].split()]
+    level = rng.choice(Pairs.levels)
+    shuffled = Pairs().generate(rng, level)
+    assert sorted(shuffled.reference["numbers"]) == numbers
+    assert shuffled.canonical == f"{' '.join(map(str, numbers))} = {max(numbers) + min(numbers)}"
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_the_canonical_form_determines_the_answer(name: str) -> None:
+    rng = random.Random(3)
+    family = FAMILIES[name]
+    answers: dict[str, object] = {}
+    for _ in range(1_000):
+        problem = family.generate(rng, family.levels[0])
+        reference = problem.reference
+        value = reference["answer"] if name.startswith("gym") else reference["target"] if name == "pairs" else reference
+        assert answers.setdefault(problem.canonical, value) == value
