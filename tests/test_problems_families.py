@@ -236,11 +236,11 @@ def test_chains_ways_are_told_apart() -> None:
     problem = family.problem(
         level=3, question="Mia has 7 beads: finds 3, loses 2, buys 5. How many?", reference=13, canonical="7 +3 -2 +5"
     )
-    assert family.demonstrate(problem, "careful", random.Random(0)).thinking == "finds 3 = 10\nloses 2 = 8\nbuys 5 = 13"
-    assert family.demonstrate(problem, "leaps", random.Random(0)).thinking == "finds 3 loses 2 buys 5 = 13"
-    assert family.way_of(problem, "finds 3 loses 2 = 8\nbuys 5 = 13") == "leaps"
-    assert family.way_of(problem, "finds 3 = 10\nbuys 5 = 15") == "other"
-    assert family.way_of(problem, "finds 3 = 10\nguess") == "hasty"
+    assert family.demonstrate(problem, "careful", random.Random(0)).thinking == "7 + 3 = 10\n10 - 2 = 8\n8 + 5 = 13"
+    assert family.demonstrate(problem, "leaps", random.Random(0)).thinking == "7 + 3 - 2 + 5 = 13"
+    assert family.way_of(problem, "7 + 3 - 2 = 8\n8 + 5 = 13") == "leaps"
+    assert family.way_of(problem, "7 + 3 = 10\n10 + 5 = 15") == "other"
+    assert family.way_of(problem, "7 + 3 = 10\nguess") == "hasty"
     for answer in ("13", " 13. ", "**13**"):
         assert family.verify(answer, 13).label == "right"
     for answer in ("-13", "13.0", "013", "1,3", "13 beads", "12"):

@@ -26,7 +26,7 @@ Arguments = ParamSpec("Arguments")
 # matplotlib wants a colour where we want a variable: each name gets a hex code of its own that is replaced in the SVG.
 CODES = {name: f"#{0x010100 + index:06x}" for index, name in enumerate(COLOURS)}
 
-WIDTH, HEIGHT = 5.6, 3.3
+WIDTH, HEIGHT = 5.0, 3.1
 
 RC: Any = {
     "svg.fonttype": "none",
@@ -102,7 +102,7 @@ def to_svg(figure: "Figure", name: str) -> str:
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r'<g id="[^"]*">', "<g>", text)
+    text = re.sub(r'<g id="[^"]*"', "<g", text)
     text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text).replace("xlink:href", "href")
     text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)

@@ -121,7 +121,10 @@ def lift(run: Run) -> list[Finding]:
             continue
         sign = direction(change)
         verb = {1: "lifted", -1: "lowered", 0: "did not clearly change"}[sign]
-        headline = f"RL {verb} {who}: {points(change)}, {'' if sign else 'not '}clear of zero."
+        clear = "clear of zero" if sign else "not clear of zero"
+        if change.count < FEWEST:
+            clear = f"but {change.count} problems are too few to say"
+        headline = f"RL {verb} {who}: {points(change)}, {clear}."
         details = [f"Overall {_from_to(run, before, after, None)}, {change.count:,} problems."]
         for family in run.families():
             part = difference(run.evaluations[after], run.evaluations[before], family)

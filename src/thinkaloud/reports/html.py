@@ -6,6 +6,7 @@ Knows which parts a report has and their order; does not know how verdicts are r
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
+from shlex import quote
 
 from thinkaloud.reports import plots
 from thinkaloud.reports.drawing import colour_name
@@ -86,7 +87,9 @@ def _subtitle(run: Run) -> str:
         parts.append(f"{seconds / 60:.1f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds")
     machine = run.environment.get("machine")
     if isinstance(machine, dict):
-        parts.extend(f"{key} {value}" for key, value in machine.items() if isinstance(value, (str, int, float)))
+        parts.extend(
+            f"{key.replace('_', ' ')} {value}" for key, value in machine.items() if isinstance(value, (str, int, float))
+        )
     return " \u00b7 ".join(parts)
 
 
@@ -190,7 +193,9 @@ def _accuracy(run: Run) -> str:
 
 def _ways(run: Run) -> str:
     bars = [figure(plots.ways(run, name), f"{name}: ways of working") for name in run.families()]
-    note = "Share of the replies whose monologue works in each way, read from its text; `other` is no named way."
+    note = (
+        "Share of the replies whose monologue works in each way, read from its text; \u201cother\u201d is no named way."
+    )
     return section("Ways of working", grid(*bars), note=note)
 
 
@@ -238,7 +243,7 @@ def _ledger(run: Run) -> str:
 
 
 def _reproduce(run: Run) -> str:
-    folder = run.path
+    folder = quote(str(run.path))
     commands = [
         f"thinkaloud train {folder}/recipe.toml run.dir={folder}-again    # the same run once more",
         f"thinkaloud study {folder}/recipe.toml    # several seeds, with more controls",
@@ -260,8 +265,8 @@ def _method() -> str:
     return (
         "<footer><p>Every verdict is computed from this run's numbers. Accuracy has Wilson intervals (one sample a "
         "problem) or bootstrap intervals over problems; differences are paired by problem and bootstrapped. "
-        "&ldquo;Wins&rdquo;, &ldquo;rose&rdquo; and &ldquo;grew&rdquo; mean a 95 % interval clear of zero. One run cannot "
-        "say how much luck of the seed is in it: a study can. A way of working was <em>selected</em> if more than 1 % of "
-        "the cold start's replies showed it and its share rose, <em>found</em> if fewer did, and <em>lengthened</em> if "
-        "the same way became longer on the same problems.</p></footer>"
+        "&ldquo;Wins&rdquo;, &ldquo;rose&rdquo; and &ldquo;grew&rdquo; mean a 95 % interval clear of zero. One run "
+        "cannot say how much luck of the seed is in it: a study can. A way of working was <em>selected</em> if more "
+        "than 1 % of the cold start's replies showed it and its share rose, <em>found</em> if fewer did, and "
+        "<em>lengthened</em> if the same way became longer on the same problems.</p></footer>"
     )

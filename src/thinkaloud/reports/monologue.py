@@ -130,8 +130,8 @@ def votes(run: Run) -> list[Finding]:
     if ceiling and reached:
         samples = run.votes[BEFORE].samples
         headline = (
-            f"Before RL, one of {samples} samples was right on {percent(ceiling.mean)} of the problems; after RL one sample "
-            f"is right {percent(reached.mean)} of the time: "
+            f"Before RL, one of {samples} samples was right on {percent(ceiling.mean)} of the problems; "
+            f"after RL a single sample is right {percent(reached.mean)} of the time: "
             + ("within the cold start's reach." if reached.mean <= ceiling.mean else "past the cold start's reach.")
         )
     return [Finding(topic="vote", tone="open", headline=headline, details=tuple(details))]

@@ -131,10 +131,15 @@ def section(heading: str, *parts: str, note: str = "") -> str:
 
 def finding(tone: str, headline: str, details: Sequence[str]) -> str:
     """A verdict with its sign and the numbers behind it."""
-    lines = "".join(f"<li>{escape(detail)}</li>" for detail in details)
+    lines = "".join(f"<li>{_unbroken(detail)}</li>" for detail in details)
     numbers = f"<ul>{lines}</ul>" if lines else ""
     sign = f'<span class="sign {tone}" aria-label="{tone}">{SIGNS[tone]}</span>'
-    return f'<div class="finding">{sign}<div><p>{escape(headline)}</p>{numbers}</div></div>'
+    return f'<div class="finding">{sign}<div><p>{_unbroken(headline)}</p>{numbers}</div></div>'
+
+
+def _unbroken(text: str) -> str:
+    """Escaped text whose percent signs stay with their numbers."""
+    return escape(text).replace(" %", "&nbsp;%")
 
 
 def tile(number: str, caption: str) -> str:

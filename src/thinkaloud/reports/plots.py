@@ -1,6 +1,6 @@
 """Plots of a run and of a study as inline SVG: curves, intervals and bars.
 
-Knows which numbers go into which plot; does not know verdicts, nor how plots look. Where numbers are missing a plot is None.
+Knows which numbers go into which plot; does not know verdicts, nor how plots look. A plot without numbers is None.
 """
 
 import math
@@ -22,7 +22,7 @@ from thinkaloud.reports.drawing import (
     with_intervals,
 )
 from thinkaloud.reports.load import Evaluation, Run
-from thinkaloud.reports.tables import AFTER, accuracy, ordered, percent, vote_scores, way_shares
+from thinkaloud.reports.tables import AFTER, accuracy, ordered, percent, signed, vote_scores, way_shares
 
 
 def series(run: Run, key: str, stages: Iterable[str]) -> dict[str, tuple[list[float], list[float]]]:
@@ -84,7 +84,7 @@ def length_and_accuracy(run: Run, stage: str = AFTER) -> str | None:
     above.plot(x, smooth(y), color=CODES[AFTER], linewidth=2.2)
     above.set_ylabel("thinking tokens")
     above.set_ylim(0, 1.15 * max(y))
-    looks = {"reward": ("reward (train)", "think_rft"), "dev_accuracy": ("accuracy (dev)", "think")}
+    looks = {"reward": ("reward (train)", "muted"), "dev_accuracy": ("accuracy (dev)", AFTER)}
     for key, (label, colour) in looks.items():
         for x, y in scores[key].values():
             if len(y) > 20:
@@ -148,15 +148,17 @@ def accuracy_by_budget(run: Run, family: str | None) -> str | None:
 
 @styled
 def votes(run: Run) -> str | None:
-    """Average, majority vote and pass@k of each model that was sampled several times."""
-    names = ordered(run.votes)[::-1]
-    if not names:
+    """Average, majority vote and pass@k of each model that was sampled several times, overall and by family."""
+    families = list(dict.fromkeys(family for one in run.votes.values() for family in one.families()))
+    columns = [None, *families] if len(families) > 1 else [None]
+    rows = [(name, family) for family in columns for name in ordered(run.votes)][::-1]
+    if not rows:
         return None
-    figure, (axes,) = new_figure(1.0 + 0.45 * len(names))
-    k = max(run.votes[name].samples for name in names)
+    figure, (axes,) = new_figure(1.0 + 0.4 * len(rows))
+    k = max(one.samples for one in run.votes.values())
     looks = {"avg": ("o", f"avg@{k}"), "majority": ("D", f"majority of {k}"), "pass": ("^", f"pass@{k}")}
-    for place, name in enumerate(names):
-        scores = vote_scores(run.votes[name])
+    for place, (name, family) in enumerate(rows):
+        scores = vote_scores(run.votes[name], family)
         colour = CODES[colour_name(name)]
         ends = [score.mean for score in scores.values()]
         if ends:
@@ -165,8 +167,8 @@ def votes(run: Run) -> str | None:
             axes.plot(score.mean, place, looks[key][0], color=colour, markersize=7, markeredgecolor=CODES["card"])
     for marker, label in looks.values():
         axes.plot([], [], marker, color=CODES["muted"], markersize=6, label=label)
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(-0.6, len(names) - 0.4)
+    axes.set_yticks(range(len(rows)), [f"{name}, {family or 'overall'}" for name, family in rows])
+    axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.grid(False, axis="y")
     percent_axis(axes, x=True, top=1.02)
     add_legend(figure, axes)
@@ -237,5 +239,5 @@ def forest(rows: Sequence[tuple[str, Estimate, Sequence[float], str]], name: str
     axes.grid(False, axis="y")
     axes.set_xlabel("points")
     axes.axvline(0, color=CODES["muted"], linewidth=1)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:+.0f}".replace("-", "\u2212"))
+    axes.xaxis.set_major_formatter(lambda value, _: signed(100 * value, 0))
     return to_svg(figure, name)

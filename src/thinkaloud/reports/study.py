@@ -1,7 +1,7 @@
 """A study: the same recipe over several seeds in one table, with intervals that count the seeds' luck.
 
-Knows STUDY/seeds/SEED/ (each a run folder, perhaps unfinished) and writes STUDY/study.json, study.md and report.html; does
-not know how runs are made.
+Knows STUDY/seeds/SEED/ (each a run folder, perhaps unfinished) and writes STUDY/study.json, study.md and report.html;
+does not know how runs are made.
 """
 
 import json
@@ -218,7 +218,7 @@ def write_study(study: Path) -> Path:
 
 
 def study_findings(study: Study) -> list[Finding]:
-    """Who wins over the seeds: thinking against answering at once by family, RL against the cold start and each control."""
+    """Who wins over the seeds: thinking against answering at once, RL against the cold start and each control."""
     findings = []
     for (new, old), columns in study.differences.items():
         details = []

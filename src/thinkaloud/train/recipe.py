@@ -39,6 +39,8 @@ class ModelSettings(Settings):
     "key/value heads"
     intermediate_size: int = 256
     "width of the feed-forward"
+    rope_theta: float = 10_000.0
+    "base of the rotary position embedding"
     max_position_embeddings: int = 512
     "longest sequence in tokens"
 

@@ -18,8 +18,8 @@ LOSSES = ("loses", "gives", "eats", "sells")
 MOST_VALUE, MOST_CHANGE, MOST_START = 30, 9, 20
 HASTY_LINES = 4
 CHANGES = tuple(change for change in range(-MOST_CHANGE, MOST_CHANGE + 1) if change)
-CLAUSE = re.compile(f"({'|'.join(GAINS + LOSSES)}) ([1-9])")
-LINE = re.compile(r"(.+) = [0-9]{1,3}")
+CHANGE = re.compile(r"[+-] [1-9]")
+LINE = re.compile(r"[0-9]{1,3}((?: [+-] [1-9])+) = [0-9]{1,3}")
 
 
 class Chains(Family):
@@ -34,10 +34,9 @@ class Chains(Family):
     levels = tuple(range(3, 9))
     ways = ("careful", "hasty", "leaps")
     words = unique(
-        [*NAMES, " has", ":", ",", ".", " How", " many", "?", " =", "\n", "guess"]
+        [*NAMES, " has", ":", ",", ".", " How", " many", "?", " +", " -", " =", "\n", "guess"]
         + [" " + thing for thing in OBJECTS]
         + [" " + verb for verb in GAINS + LOSSES]
-        + [*GAINS, *LOSSES]
         + [" " + str(value) for value in range(MOST_VALUE + 1)]
         + [str(value) for value in range(MOST_VALUE + 1)]
     )
@@ -61,10 +60,12 @@ class Chains(Family):
         assert way in self.ways, way
         start, *changes = (int(number) for number in problem.canonical.split())
         values = list(accumulate(changes, initial=start))
-        clauses = _clauses(problem)
-        sizes = _leaps(len(clauses), rng) if way == "leaps" else [1] * len(clauses)
+        sizes = _leaps(len(changes), rng) if way == "leaps" else [1] * len(changes)
         ends = list(accumulate(sizes))
-        lines = [_line(clauses[end - size : end], values[end]) for size, end in zip(sizes, ends, strict=True)]
+        lines = [
+            _line(values[end - size], changes[end - size : end], values[end])
+            for size, end in zip(sizes, ends, strict=True)
+        ]
         shown = "leaps" if way == "leaps" else "careful"
         if way == "hasty":
             lines, shown = cut_short(lines, HASTY_LINES)
@@ -79,17 +80,11 @@ class Chains(Family):
         if guesses(thinking):
             return "hasty"
         matches = [LINE.fullmatch(line) for line in lines_of(thinking)]
-        taken = [match[1] if match else "" for match in matches]
-        clauses = _clauses(problem)
-        if taken == clauses:
-            return "careful"
-        whole = all(re.fullmatch(rf"{CLAUSE.pattern}( {CLAUSE.pattern})*", part) for part in taken)
-        return "leaps" if whole and " ".join(taken) == " ".join(clauses) else "other"
-
-
-def _clauses(problem: Problem) -> list[str]:
-    """The clauses of the question as they stand there: ["finds 3", "loses 2"]."""
-    return [match[0] for match in CLAUSE.finditer(problem.question)]
+        taken = [CHANGE.findall(match[1]) if match else [] for match in matches]
+        changes = [f"{change[0]} {change[1:]}" for change in problem.canonical.split()[1:]]
+        if [change for line in taken for change in line] != changes or not all(taken):
+            return "other"
+        return "careful" if all(len(line) == 1 for line in taken) else "leaps"
 
 
 def _leaps(count: int, rng: random.Random) -> list[int]:
@@ -102,6 +97,7 @@ def _leaps(count: int, rng: random.Random) -> list[int]:
     return sizes
 
 
-def _line(clauses: list[str], value: int) -> str:
-    """One line of the monologue: the clauses that it takes, and the value after them."""
-    return f"{' '.join(clauses)} = {value}"
+def _line(before: int, changes: list[int], after: int) -> str:
+    """One line of the monologue, the value before its changes and after: "7 + 3 = 10"."""
+    signed = [f"{'+' if change > 0 else '-'} {abs(change)}" for change in changes]
+    return f"{before} {' '.join(signed)} = {after}"
