@@ -34,6 +34,7 @@ class _Row:
     def __init__(self, handle: int, request: Request) -> None:
         self.handle = handle
         self.request = request
+        self.key = noise_key(request.seed, request.sample)
         self.ids: list[int] = []
         self.logprobs: list[float] = []
         self.sampled: list[bool] = []
@@ -117,6 +118,21 @@ class Engine:
 
     def submit(self, request: Request) -> int:
         """Queue a request; its number comes back with each of its tokens."""
+        return self.submit_all([request])[0]
+
+    def submit_all(self, requests: Sequence[Request]) -> list[int]:
+        """Queue all requests, or none if one of them does not fit the model (UserError)."""
+        for request in requests:
+            self._check(request)
+        rows = [_Row(self._next_handle + index, request) for index, request in enumerate(requests)]
+        self._next_handle += len(rows)
+        self._waiting += rows
+        return [row.handle for row in rows]
+
+    def _check(self, request: Request) -> None:
+        vocabulary = self.model.config.vocab_size
+        if min(request.prompt_ids) < 0 or max(request.prompt_ids) >= vocabulary:
+            raise UserError(f"the prompt holds an id outside the vocabulary: give ids from 0 to {vocabulary - 1}")
         limit = self.model.config.max_position_embeddings
         policy_tokens = len(request.policy.forced_close) if request.policy else 0
         if len(request.prompt_ids) + request.max_tokens + policy_tokens > limit:
@@ -124,10 +140,8 @@ class Engine:
                 f"prompt of {len(request.prompt_ids)} tokens and max_tokens {request.max_tokens} exceed the model's "
                 f"{limit} positions: shorten the prompt or lower max_tokens"
             )
-        self._next_handle += 1
-        self._waiting.append(_Row(self._next_handle, request))
-        return self._next_handle
 
+    @torch.inference_mode()
     def cancel(self, handle: int) -> Completion | None:
         """End a request now and give what it has; None if it is not under way."""
         for row in self._waiting:
@@ -148,9 +162,9 @@ class Engine:
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """Run all to their end; completions in the order of `requests`."""
-        handles = [self.submit(request) for request in requests]
+        handles = self.submit_all(requests)
         done: dict[int, Completion] = {}
-        while len(done) < len(handles):
+        while not done.keys() >= set(handles):
             done.update((p.handle, p.completion) for p in self.step() if p.completion is not None)
         return [done[handle] for handle in handles]
 
@@ -196,7 +210,7 @@ class Engine:
         self.prefilled_tokens += int(counts.sum())
 
     def _rows_changed(self) -> None:
-        self._keys = np.array([noise_key(row.request.seed, row.request.sample) for row in self._rows], dtype=np.uint64)
+        self._keys = np.array([row.key for row in self._rows], dtype=np.uint64)
         self._sampler = Sampler([row.request for row in self._rows], self.model.head.device)
 
     def _choose(self) -> list[tuple[int, float, bool]]:

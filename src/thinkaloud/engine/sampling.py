@@ -64,7 +64,7 @@ class Sampler:
     def _truncate(self, scaled_BV: Tensor) -> Tensor:
         """Minus infinity for tokens outside top-k, then top-p (arXiv 1904.09751), then min-p (arXiv 2407.01082)."""
         vocabulary = scaled_BV.shape[-1]
-        ordered, order = scaled_BV.sort(-1, descending=True, stable=True)
+        ordered, order = scaled_BV.sort(dim=-1, descending=True, stable=True)
         rank = torch.arange(vocabulary, device=scaled_BV.device)
         keep = (rank < torch.where(self.top_k > 0, self.top_k, torch.full_like(self.top_k, vocabulary)))
         probabilities = ordered.masked_fill(~keep, -torch.inf).softmax(-1)

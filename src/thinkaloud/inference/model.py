@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import torch
 
@@ -67,6 +68,7 @@ class ReasoningModel:
         self.tokenizer = tokenizer
         self.template = ChatTemplate(tokenizer)
         self.engine = Engine(transformer)
+        self._streams: WeakValueDictionary[int, ReplyStream] = WeakValueDictionary()
 
     def ask(self, messages: str | Sequence[Message | dict[str, object]], **settings: object) -> Reply:
         """The whole reply to a question or a conversation; settings as for `stream`."""
@@ -135,28 +137,47 @@ class ReasoningModel:
     ) -> list[Completion]:
         """Continue each prompt, given as ids, by its own sampling alone: no template, no policy, no defaults of the checkpoint."""
         stop = frozenset[int]() if ignore_eos else self.template.stop_ids
-        return self.engine.generate(
-            [
-                Request(
-                    prompt_ids=tuple(prompt),
-                    max_tokens=max_tokens,
-                    temperature=temperature,
-                    top_p=top_p,
-                    top_k=top_k,
-                    min_p=min_p,
-                    seed=seed,
-                    sample=index,
-                    stop_ids=stop,
-                )
-                for index, prompt in enumerate(prompts)
-            ]
-        )
+        requests = [
+            Request(
+                prompt_ids=tuple(prompt),
+                max_tokens=max_tokens,
+                temperature=temperature,
+                top_p=top_p,
+                top_k=top_k,
+                min_p=min_p,
+                seed=seed,
+                sample=index,
+                stop_ids=stop,
+            )
+            for index, prompt in enumerate(prompts)
+        ]
+        handles = self.engine.submit_all(requests)
+        done: dict[int, Completion] = {}
+        while not done.keys() >= set(handles):
+            done |= self._advance()
+        return [done[handle] for handle in handles]
+
+    def _advance(self) -> dict[int, Completion]:
+        """One step of the engine: every open stream takes its token, whoever asked for it. Gives what was completed."""
+        done: dict[int, Completion] = {}
+        for progress in self.engine.step():
+            if progress.completion is not None:
+                done[progress.handle] = progress.completion
+            stream = self._streams.get(progress.handle)
+            if stream is not None:
+                stream.take(progress.token_id, progress.completion)
+        return done
 
     @torch.inference_mode()
     def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
         """For each sequence the log-prob of every token after the first, teacher-forced, in float32."""
+        limit, vocabulary = self.transformer.config.max_position_embeddings, self.transformer.config.vocab_size
         result = []
         for sequence in sequences:
+            if not sequence or min(sequence) < 0 or max(sequence) >= vocabulary:
+                raise UserError(f"a sequence is empty or leaves the vocabulary: give ids from 0 to {vocabulary - 1}")
+            if len(sequence) > limit:
+                raise UserError(f"a sequence of {len(sequence)} tokens exceeds the model's {limit} positions: shorten it")
             ids = torch.tensor([list(sequence)], device=self.transformer.head.device)
             logits = self.transformer.logits(self.transformer(ids)).float()[0, :-1]
             result.append(torch.log_softmax(logits, -1).gather(1, ids[0, 1:, None])[:, 0].tolist())
@@ -171,6 +192,7 @@ class ReplyStream(Iterator[Piece]):
         self._request = request
         self._parser = StreamParser(model.template, thinking)
         self._handle = model.engine.submit(request)
+        model._streams[self._handle] = self
         self._pieces: list[Piece] = []
         self.reply: Reply | None = None
 
@@ -178,12 +200,14 @@ class ReplyStream(Iterator[Piece]):
         while not self._pieces:
             if self.reply is not None:
                 raise StopIteration(self.reply)
-            for progress in self._model.engine.step():
-                if progress.handle == self._handle:
-                    self._pieces += self._parser.feed([progress.token_id])
-                    if progress.completion is not None:
-                        self._end(progress.completion)
+            self._model._advance()
         return self._pieces.pop(0)
+
+    def take(self, token_id: int, completion: Completion | None) -> None:
+        """The model's next token, and the completion if it is the last."""
+        self._pieces += self._parser.feed([token_id])
+        if completion is not None:
+            self._end(completion)
 
     def cancel(self) -> Reply:
         """End the reply now."""

@@ -74,6 +74,8 @@ class ModelConfig:
         rope = published.get("rope_parameters") or published.get("rope_scaling") or {}
         if rope.get("rope_type", rope.get("type", "default")) != "default":
             raise UserError(f"{path}: rotary scaling {rope} is not supported; supported: none")
+        if published.get("use_sliding_window") or published.get("hidden_act", "silu") != "silu":
+            raise UserError(f"{path}: sliding windows and activations other than silu are not supported")
         fields: dict[str, Any] = {name: published[name] for name in cls.__dataclass_fields__ if name in published}
         fields.setdefault("rope_theta", rope.get("rope_theta", cls.rope_theta))
         fields.setdefault("tie_word_embeddings", False)

@@ -93,19 +93,19 @@ class Attention(nn.Module):
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=True)
         return self.o_proj(out.transpose(1, 2).flatten(2))
 
-    def extend(self, x_BTD: Tensor, rotary: tuple[Tensor, Tensor], kv: Tensor, slots_BT: Tensor, mask: Tensor) -> Tensor:
+    def extend(self, x_BTD: Tensor, rotary: tuple[Tensor, Tensor], kv: Tensor, slots_BT: Tensor, bias: Tensor) -> Tensor:
         """New tokens behind cached ones: write their keys and values into `kv` [2, B, K, S, E] at `slots_BT`, then attend.
 
-        `mask` [B, 1, G * T, S] is true where a token may look; queries that share a key/value head are folded together.
+        `bias` [B, 1, G * T, S] is 0 where a token may look, else minus infinity; queries that share a key/value head are folded together.
         """
         q, k, v = self._project(x_BTD, rotary)
         rows = torch.arange(x_BTD.shape[0], device=x_BTD.device).unsqueeze(1)
         kv[0, rows, :, slots_BT] = k.transpose(1, 2)
         kv[1, rows, :, slots_BT] = v.transpose(1, 2)
-        seen = mask.shape[-1]
+        seen = bias.shape[-1]
         q_BKGTE = q.unflatten(1, (self.config.num_key_value_heads, -1))
-        scores = q_BKGTE.flatten(2, 3) @ kv[0, :, :, :seen].transpose(-1, -2)
-        weights = (scores / math.sqrt(self.config.head_dim)).masked_fill(~mask, -torch.inf).softmax(-1)
+        scaled = q_BKGTE.flatten(2, 3) / math.sqrt(self.config.head_dim)
+        weights = (scaled @ kv[0, :, :, :seen].transpose(-1, -2) + bias).softmax(-1)
         out_BKGTE = (weights @ kv[1, :, :, :seen]).unflatten(2, (-1, x_BTD.shape[1]))
         return self.o_proj(out_BKGTE.flatten(1, 2).transpose(1, 2).flatten(2))
 
@@ -163,7 +163,8 @@ class Transformer(nn.Module):
         with torch.no_grad():
             for name, parameter in self.named_parameters():
                 if parameter.dim() == 2:
-                    scale = 0.02 * (shrink if name.endswith(("o_proj.weight", "down_proj.weight")) else 1.0)
+                    scale = 0.02 if "embed" in name else 0.8 / math.sqrt(parameter.shape[1])
+                    scale *= shrink if name.endswith(("o_proj.weight", "down_proj.weight")) else 1.0
                     parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale)
                 else:
                     parameter.fill_(0.0 if name.endswith("bias") else 1.0)
@@ -213,11 +214,12 @@ class Transformer(nn.Module):
             cache.grow(seen + 63 & ~63)
         mask_BTS = torch.arange(seen, device=ids_BT.device) <= slots_BT.unsqueeze(-1)
         group = self.config.num_attention_heads // self.config.num_key_value_heads
-        mask = mask_BTS.repeat(1, group, 1).unsqueeze(1)
+        bias = torch.zeros(mask_BTS.shape, dtype=cache.kv.dtype, device=ids_BT.device).masked_fill(~mask_BTS, -torch.inf)
+        bias = bias.repeat(1, group, 1).unsqueeze(1)
         rotary = self._rotary(slots_BT)
         x = self.model.embed_tokens(ids_BT)
         for layer, kv in zip(self.model.layers, cache.kv, strict=True):
-            x = x + layer.self_attn.extend(layer.input_layernorm(x), rotary, kv, slots_BT, mask)
+            x = x + layer.self_attn.extend(layer.input_layernorm(x), rotary, kv, slots_BT, bias)
             x = x + layer.mlp(layer.post_attention_layernorm(x))
         cache.lengths = cache.lengths + (tokens if counts is None else counts)
         return self.model.norm(x)

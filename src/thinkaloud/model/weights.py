@@ -16,7 +16,10 @@ from thinkaloud.model.transformer import Transformer, rotary_tables
 def _shards(folder: Path) -> list[Path]:
     index = folder / "model.safetensors.index.json"
     if index.exists():
-        return [folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
+        try:
+            return [folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
+        except (ValueError, KeyError) as error:
+            raise UserError(f"{index} is broken ({error!r}): copy the checkpoint again") from None
     if (folder / "model.safetensors").exists():
         return [folder / "model.safetensors"]
     if any(folder.glob("*.bin")) or any(folder.glob("*.pt")):

@@ -25,6 +25,9 @@ SPECIAL_TOKENS = (
     TOOL_RESPONSE_CLOSE,
 )
 
+ROLE_WORDS = ("system", "user", "assistant")
+"What the template writes between its tokens: whole tokens in our own models."
+
 END_TOKENS = (TURN_CLOSE, PAD, "<|eot_id|>", "<|end_of_text|>", "<|eom_id|>", "<｜end▁of▁sentence｜>")
 "Tokens that end a turn in the models we load, whatever their configuration says."
 

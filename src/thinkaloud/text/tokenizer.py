@@ -15,7 +15,7 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 
 from thinkaloud.base.errors import UserError
-from thinkaloud.text.markup import DEFAULT_TEMPLATE, PAD, SPECIAL_TOKENS, TURN_CLOSE
+from thinkaloud.text.markup import DEFAULT_TEMPLATE, ROLE_WORDS, PAD, SPECIAL_TOKENS, TURN_CLOSE
 
 MAXIMUM_VOCABULARY = 2048
 "The most ids that a tokenizer of our own may have."
@@ -65,7 +65,7 @@ class Tokenizer:
         """
         splitter = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
         vocabulary = {symbol: byte for byte, symbol in enumerate(_byte_symbols())}
-        for word in words:
+        for word in (*ROLE_WORDS, *words):
             pieces = [piece for piece, _ in splitter.pre_tokenize_str(word)]
             if len(pieces) != 1 or (word.isspace() and len(word.encode()) > 1):
                 raise UserError(f"the word {word!r} cannot be one token: give the pieces it splits into, {pieces}")

@@ -20,7 +20,7 @@ class Sample:
     ids: tuple[int, ...]
     "prompt and reply"
     mask: tuple[bool, ...]
-    "true for tokens that are trained on: never the prompt, never a forced token"
+    "true for tokens that are trained on: never the prompt, never a forced token, never the first token"
     weight: float = 1.0
     "weight of each token's loss; in reinforcement learning the advantage"
     logprobs: tuple[float, ...] = ()
@@ -69,9 +69,11 @@ def pack(samples: Sequence[Sample], *, row_tokens: int) -> list[list[int]]:
 def batches(samples: Sequence[Sample], *, row_tokens: int = 128, batch_tokens: int = 8192) -> Iterator[TrainBatch]:
     """All samples once, in packed batches of at most `batch_tokens` tokens (padding counted)."""
     rows = pack(samples, row_tokens=row_tokens)
-    rows_per_batch = max(1, batch_tokens // row_tokens)
-    for start in range(0, len(rows), rows_per_batch):
-        yield _build([[samples[i] for i in row] for row in rows[start : start + rows_per_batch]])
+    while rows:
+        longest = max(row_tokens, len(samples[rows[0][0]].ids))  # rows of one sample too long come first, longest first
+        count = max(1, batch_tokens // longest)
+        yield _build([[samples[i] for i in row] for row in rows[:count]])
+        rows = rows[count:]
 
 
 def _build(rows: list[list[Sample]]) -> TrainBatch:
@@ -82,7 +84,7 @@ def _build(rows: list[list[Sample]]) -> TrainBatch:
         ids.append([i for sample in row for i in sample.ids] + [0] * pad)
         positions.append([p for sample in row for p in range(len(sample.ids))] + [0] * pad)
         documents.append([d for d, sample in enumerate(row) for _ in sample.ids] + [-1] * pad)
-        learnt.append([m for sample in row for m in sample.mask] + [False] * pad)
+        learnt.append([m and p > 0 for sample in row for p, m in enumerate(sample.mask)] + [False] * pad)
         weights.append([sample.weight for sample in row for _ in sample.ids] + [0.0] * pad)
         logprobs.append([x for sample in row for x in (sample.logprobs or [0.0] * len(sample.ids))] + [0.0] * pad)
     ids_RT = torch.tensor(ids)

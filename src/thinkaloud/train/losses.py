@@ -14,6 +14,8 @@ def group_advantages(rewards: Sequence[float], *, normalise: bool = True) -> NDA
     Without `normalise` this is Dr. GRPO's advantage (arXiv 2503.20783). A group of equal rewards gives zeros.
     """
     values = np.asarray(rewards, dtype=np.float64)
+    if not len(values):
+        return values
     centred = values - values.mean()
     if not normalise:
         return centred

@@ -58,14 +58,16 @@ class Optimiser:
     def step(self, progress: float) -> tuple[float, str | None]:
         """Apply the gradients and clear them; gives the gradient norm and the name of a non-finite gradient, if any."""
         faulty = None
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.max_norm)
+        gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
         if torch.isfinite(norm):
+            torch.nn.utils.clip_grads_with_norm_(self.parameters.values(), self.settings.max_norm, norm)
             for optimiser, peak in self._parts:
                 for group in optimiser.param_groups:
                     group["lr"] = peak * self.rate(progress)
                 optimiser.step()
         else:
-            faulty = next(name for name, p in self.parameters.items() if _faulty(p.grad))
+            faulty = next((name for name, p in self.parameters.items() if _faulty(p.grad)), "all parameters together")
         for optimiser, _ in self._parts:
             optimiser.zero_grad(set_to_none=True)
         return float(norm), faulty

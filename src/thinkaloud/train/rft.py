@@ -31,11 +31,9 @@ def train_rft(stage: Stage) -> None:
             for group in groups:
                 right = {rollout.ids: rollout for rollout in group if rollout.verdict.label == "right"}
                 kept = list(right.values())[: settings.keep]
-                stage.extra["kept"] += [[list(rollout.ids), rollout.prompt_tokens] for rollout in kept]
+                stage.extra["kept"] += [[list(rollout.ids), list(rollout.sampled)] for rollout in kept]
+                stage.ledger.discarded_tokens += sum(sum(r.sampled) for r in group) - sum(sum(r.sampled) for r in kept)
             stage.end_step({**describe(groups), "round": number})
         else:
-            samples = [
-                Sample(ids=tuple(ids), mask=tuple(i >= prompt for i in range(len(ids))))
-                for ids, prompt in stage.extra["kept"]
-            ]
+            samples = [Sample(ids=tuple(ids), mask=tuple(sampled)) for ids, sampled in stage.extra["kept"]]
             stage.end_step({**fine_tune_step(stage, samples, f"round {number}"), "round": number})

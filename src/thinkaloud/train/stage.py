@@ -7,13 +7,14 @@ The loops in `sft`, `rl` and `rft` say what a stage does; this says what they st
 import random
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from thinkaloud.base.ledger import Ledger
-from thinkaloud.base.run import Journal
+from thinkaloud.base.run import Journal, write_json
 from thinkaloud.engine import Engine
 from thinkaloud.model import ModelConfig, Transformer, load_model, save_model
 from thinkaloud.problems import Problem
@@ -51,7 +52,8 @@ class Stage:
         self.engine = Engine(self.model)
         self.optimiser = Optimiser(self.model, self.settings.optimiser)
         self.ledger = Ledger()
-        self.step, self.spent, self.cursor, self.measured = 0, 0.0, 0, 0
+        self.step, self.spent, self.measured = 0, 0.0, 0
+        self.cursors: dict[str, int] = {}
         self.last_cost = self._spent_before = 0.0
         self.seen: set[str] = set()
         self.extra: dict[str, Any] = {}
@@ -80,15 +82,13 @@ class Stage:
         return self.spent + self.last_cost / 2 >= self.settings.budget
 
     def order(self, count: int, salt: str, items: int) -> list[int]:
-        """The next `count` indices into a list of `items`: every epoch is a permutation of its own."""
-        chosen = []
+        """The next `count` indices into the list `salt` of `items`: every epoch is a permutation of its own."""
+        chosen: list[int] = []
         while len(chosen) < count:
-            epoch, start = divmod(self.cursor, items)
-            permutation = list(range(items))
-            random.Random(f"{self.recipe.run.seed} {salt} {epoch}").shuffle(permutation)
-            taken = permutation[start : start + count - len(chosen)]
+            epoch, start = divmod(self.cursors.get(salt, 0), items)
+            taken = _permutation(f"{self.recipe.run.seed} {salt} {epoch}", items)[start : start + count - len(chosen)]
             chosen += taken
-            self.cursor += len(taken)
+            self.cursors[salt] = self.cursors.get(salt, 0) + len(taken)
         return chosen
 
     # --- what it does ---
@@ -137,9 +137,10 @@ class Stage:
             loss = losses.sum() / divisor
             loss.backward()
             total += float(loss.detach())
-            gap = (logprobs.detach() - batch.logprobs).abs()
-            gaps.append(gap)
-            clipped.append((gap.exp() - 1 > settings.clip_low).float())
+            gap = logprobs.detach() - batch.logprobs
+            gaps.append(gap.abs())
+            too_high, too_low = gap.exp() > 1 + settings.clip_high, gap.exp() < 1 - settings.clip_low
+            clipped.append(torch.where(batch.weights > 0, too_high, too_low).float())
             self._trained(batch.tokens)
         gap = torch.cat(gaps)
         return {
@@ -238,7 +239,7 @@ class Stage:
             "step": self.step,
             "spent": self.spent,
             "last_cost": self.last_cost,
-            "cursor": self.cursor,
+            "cursors": self.cursors,
             "measured": self.measured,
             "version": self.engine.version,
             "seen": sorted(self.seen),
@@ -258,7 +259,7 @@ class Stage:
                     parameter.copy_(tensors[f"model.{name}"])
             mark = "optimiser."
             self.optimiser.load_state({n[len(mark) :]: t for n, t in tensors.items() if n.startswith(mark)})
-            self.step, self.spent, self.cursor = facts["step"], facts["spent"], facts["cursor"]
+            self.step, self.spent, self.cursors = facts["step"], facts["spent"], facts["cursors"]
             self.last_cost, self._spent_before = facts["last_cost"], self.spent
             self.measured, self.extra, self.seen = facts["measured"], facts["extra"], set(facts["seen"])
             self.engine.version = facts["version"]
@@ -267,15 +268,23 @@ class Stage:
         self._rollouts_journal = Journal(self.folder / "rollouts.jsonl", facts.get("rollouts_bytes", 0))
 
     def finish(self) -> Path:
-        """Write the stage's model, ready to `load`, and let its states go."""
+        """Write the stage's model, ready to `load`, then its ledger, which says that it is trained; let its states go."""
         folder = self.folder / "model"
         self.tokenizer.save(folder)
         eos, pad = (self.tokenizer.id_of(self.tokenizer.special_names[name]) for name in ("eos_token", "pad_token"))
         assert eos is not None and pad is not None
         save_model(self.model, folder, eos_token_id=eos, pad_token_id=pad)
         self.ledger.unique_problems = len(self.seen)
+        write_json(self.folder / "ledger.json", self.ledger.as_dict())
         drop_states(self.folder)
         return folder
+
+
+@lru_cache(maxsize=4)
+def _permutation(key: str, items: int) -> list[int]:
+    permutation = list(range(items))
+    random.Random(key).shuffle(permutation)
+    return permutation
 
 
 def mean_score(rollouts: Sequence[Rollout]) -> float:

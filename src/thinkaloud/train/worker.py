@@ -33,7 +33,6 @@ def run_stage(run: Path, name: str) -> None:
         stage = Stage(run, recipe, name)
         LOOPS[stage.settings.kind](stage)
         stage.finish()
-        write_json(folder / "ledger.json", stage.ledger.as_dict())
     measure(run, recipe, name)
     write_json(folder / "done.json", {"stage": name})
 
@@ -61,7 +60,7 @@ def measure(run: Path, recipe: Recipe, name: str) -> None:
         write_json(target / f"{name}.json", {"model": name, **measured(test)})
     if name not in settings.probe:
         return
-    probe = test[:: max(1, len(test) // settings.probe_problems)][: settings.probe_problems]
+    probe = held_out(recipe, "test", min(settings.probe_problems, settings.test))  # the first ones of each family's
     if not (target / f"{name}-vote.json").exists():
         write_json(target / f"{name}-vote.json", {"model": name, **measured(probe, samples=settings.votes)})
     if not (target / f"{name}-budget.json").exists():

@@ -1,0 +1,98 @@
+"""`thinkaloud chat`: a conversation on the terminal, as plain as can be."""
+
+import sys
+from contextlib import suppress
+
+from thinkaloud.base.errors import UserError
+from thinkaloud.cli.console import complain, err, out, say
+from thinkaloud.cli.talk import (
+    Budget,
+    Effort,
+    HideThinking,
+    MaxTokens,
+    ModelArgument,
+    ModelOption,
+    Seed,
+    Temperature,
+    chosen_model,
+    speak,
+)
+
+HELP = """\
+  /new     forget the conversation and begin a new one
+  /exit    leave (so does Ctrl-D)
+  /help    this list
+  Ctrl-C ends a reply and keeps what is there; the arrow keys bring earlier lines back."""
+
+
+def chat(
+    model: ModelArgument = None,
+    model_option: ModelOption = None,
+    effort: Effort = "medium",
+    budget: Budget = None,
+    max_tokens: MaxTokens = 256,
+    temperature: Temperature = 0.6,
+    seed: Seed = 0,
+    hide_thinking: HideThinking = False,
+) -> None:
+    """Talk with a model that thinks aloud.
+
+    Its thoughts are dimmed; /help lists what can be typed.
+    """
+    from thinkaloud.inference import load
+    from thinkaloud.text import Message
+
+    talker = load(chosen_model(model, model_option))
+    if sys.stdin.isatty():
+        with suppress(ImportError):
+            import readline  # noqa: F401  (gives input() its arrow keys)
+        say(f"{talker.path}: type a question, /help or /exit", "dim")
+    conversation: list[Message] = []
+    turn = 0
+    while (line := _read()) is not None:
+        if line == "/exit":
+            return
+        if line == "/new":
+            conversation = []
+        elif line.startswith("/"):
+            say(HELP if line == "/help" else f"there is no {line.split()[0]}; this is what there is:\n{HELP}", "dim")
+        elif line:
+            asked = [*conversation, Message("user", line)]
+            try:
+                stream = talker.stream(
+                    asked,
+                    effort=effort,
+                    thinking_budget=budget,
+                    max_tokens=max_tokens,
+                    temperature=temperature,
+                    seed=seed + turn,
+                )
+            except UserError as error:
+                complain(f"{error}" + (" (/new begins a new conversation)" if conversation else ""))
+                continue
+            reply, interrupted = speak(stream, hide_thinking=hide_thinking)
+            if interrupted:
+                err().print("(interrupted)", style="dim")
+            elif reply.finish == "length":
+                err().print(f"(cut off after {reply.usage.completion_tokens} tokens)", style="dim")
+            if reply.answer:
+                conversation = [*asked, Message("assistant", reply.answer, thinking=reply.thinking or None)]
+            turn += 1
+            out().out()
+
+
+def _read() -> str | None:
+    """The next line, or None at the end of input."""
+    prompt = "> " if sys.stdin.isatty() else ""
+    while True:
+        try:
+            return input(prompt).strip()
+        except EOFError:
+            if prompt:
+                out().out()
+            return None
+        except KeyboardInterrupt:
+            out().out()
+            say("(/exit or Ctrl-D leaves)", "dim")
+        except UnicodeDecodeError:
+            complain("this line is not UTF-8 text: type it again")

@@ -1,0 +1,29 @@
+"""`thinkaloud report`: a run or a study told again from its folder."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from thinkaloud.cli.console import say, say_table
+from thinkaloud.cli.recipes import tell_findings, tell_run
+
+
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run or of a study, finished or not.")],
+) -> None:
+    """Tell a run again and rewrite its report.html."""
+    from thinkaloud.reports import study_table, write_report, write_study
+    from thinkaloud.reports.study import load_study, study_findings
+
+    if (run / "seeds").is_dir():
+        file = write_study(run)
+        loaded = load_study(run)
+        say_table(study_table(loaded))
+        say()
+        tell_findings(iter(study_findings(loaded)))
+    else:
+        file = write_report(run)
+        tell_run(run)
+    say()
+    say(f"The whole of it: {file}")

@@ -1,0 +1,78 @@
+"""A reply spoken on the terminal as it comes: the thought dimmed, then the answer. Shared by `ask` and `chat`."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from thinkaloud.base.errors import UserError
+from thinkaloud.cli.console import clean, out
+
+if TYPE_CHECKING:
+    from thinkaloud.inference import Reply
+    from thinkaloud.inference.model import ReplyStream
+
+ModelArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="MODEL", help="A run's folder or a checkpoint's; the bundled model by default."),
+]
+ModelOption = Annotated[
+    str | None,
+    typer.Option("--model", metavar="MODEL", help="A run's folder or a checkpoint's; the bundled one by default."),
+]
+Effort = Annotated[str, typer.Option(help="How much to think: off, low, medium or high.")]
+Budget = Annotated[int | None, typer.Option(min=0, help="Most tokens of the thought; goes before --effort.")]
+MaxTokens = Annotated[int, typer.Option(min=1, help="Most tokens of thought and answer together.")]
+Temperature = Annotated[float, typer.Option(min=0.0, help="Randomness; 0 takes the likeliest token.")]
+Seed = Annotated[int, typer.Option(help="The same seed gives the same reply.")]
+HideThinking = Annotated[bool, typer.Option("--hide-thinking", help="Show the answer only.")]
+
+
+def chosen_model(positional: str | None, option: str | None) -> Path | None:
+    """The model meant by the two ways to name it; None for the bundled one."""
+    if positional is not None and option is not None and positional != option:
+        raise UserError(f"two models are named, {positional} and {option}: name one")
+    name = positional if positional is not None else option
+    return None if name is None else Path(name)
+
+
+def speak(stream: "ReplyStream", *, hide_thinking: bool = False) -> tuple["Reply", bool]:
+    """Print a reply as it comes; Ctrl-C ends it and keeps what is there. Returns it and whether it was interrupted."""
+    console, last = out(), ""
+    with _interruptible() as interrupted:
+        for piece in stream:
+            if interrupted.is_set():
+                stream.cancel()
+            if piece.kind == "thinking" and hide_thinking:
+                continue
+            if last and piece.kind != last:
+                console.out("\n")
+            last = piece.kind
+            console.out(clean(piece.text), style={"thinking": "dim", "tool_call": "cyan"}.get(piece.kind), end="")
+            console.file.flush()
+    if last:
+        console.out()
+    assert stream.reply is not None
+    return stream.reply, interrupted.is_set()
+
+
+@contextmanager
+def _interruptible() -> Iterator[Event]:
+    """The first Ctrl-C sets the event, so that the engine is never torn apart within a step; the second one raises."""
+    event = Event()
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if event.is_set():
+            raise KeyboardInterrupt
+        event.set()
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,219 @@
+"""Runs of several stages: every stage a process of its own, as many side by side as the recipe allows.
+
+Progress is read from the stages' own journals, pulled by whoever draws it; nothing calls upwards.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from thinkaloud.base.config import load_settings, to_toml
+from thinkaloud.base.errors import UserError
+from thinkaloud.base.ledger import Ledger
+from thinkaloud.base.run import environment, locked, read_json, write_json, write_text
+from thinkaloud.reports import summarise, write_report
+from thinkaloud.train.recipe import Recipe
+from thinkaloud.train.stage import stage_folder
+
+POLL_SECONDS = 0.25
+
+
+@dataclass(kw_only=True)
+class StageStatus:
+    """Where one stage stands."""
+
+    run: Path
+    "its run's folder"
+    name: str
+    "its name"
+    kind: str
+    "sft, grpo or rft"
+    budget: float
+    "its compute in training tokens"
+    state: str = "waiting"
+    "waiting, training, measuring or done"
+    progress: float = 0.0
+    "share of the budget that is spent"
+    seconds: float = 0.0
+    "wall time of its training so far"
+    row: dict[str, Any] = field(default_factory=dict)
+    "newest value of everything it logged"
+    _read: int = 0
+
+    @property
+    def folder(self) -> Path:
+        """Its folder."""
+        return stage_folder(self.run, self.name)
+
+    def update(self, running: bool) -> None:
+        """Read what its journals say by now."""
+        journal = self.folder / "metrics.jsonl"
+        if journal.exists():
+            with journal.open("rb") as file:
+                self._read = min(self._read, journal.stat().st_size)
+                file.seek(self._read)
+                fresh = file.read()
+            whole = fresh.rfind(b"\n") + 1
+            self._read += whole
+            for line in fresh[:whole].splitlines():
+                self.row |= json.loads(line)
+            self.progress = self.row.get("progress", 0.0)
+            self.seconds = self.row.get("seconds", 0.0)
+        if (self.folder / "done.json").exists():
+            self.state, self.progress = "done", 1.0
+        elif running:
+            self.state = "measuring" if (self.folder / "ledger.json").exists() else "training"
+
+
+def prepare(recipe: Recipe) -> bool:
+    """Make the run's folder, or check that it holds this very recipe; true if the run is already finished.
+
+    Raises UserError if another recipe lives there or a stage starts from one that is not before it.
+    """
+    run = recipe.run.dir
+    known: set[str] = set()
+    for name, stage in recipe.stages.items():
+        if stage.init is not None and stage.init not in known:
+            raise UserError(f"stage {name} starts from {stage.init}, which is no stage before it")
+        known.add(name)
+    for name in [recipe.run.result, *recipe.evaluation.probe, *recipe.evaluation.compare]:
+        if name not in known:
+            raise UserError(f"the recipe names the stage {name}, which it does not have: {', '.join(known)}")
+    if (run / "recipe.toml").exists():
+        if load_settings(Recipe, run / "recipe.toml") != recipe:
+            raise UserError(f"{run} holds a run of another recipe: delete it, or choose another folder with run.dir=")
+    else:
+        write_text(run / "recipe.toml", to_toml(recipe))
+        write_json(run / "environment.json", environment())
+    return (run / "summary.json").exists()
+
+
+def train(recipes: Sequence[Recipe]) -> Iterator[list[StageStatus]]:
+    """Run all stages of all recipes and write each run's results; yields where every stage stands, several times a second.
+
+    Asked again it goes on where it was; finished runs are left alone. A stage that fails stops everything with a
+    UserError that carries its last words.
+    """
+    with ExitStack() as stack:
+        for recipe in recipes:
+            stack.enter_context(locked(recipe.run.dir))
+        pending = [recipe for recipe in recipes if not prepare(recipe)]
+        statuses = [
+            StageStatus(run=recipe.run.dir, name=name, kind=stage.kind, budget=stage.budget)
+            for recipe in recipes
+            for name, stage in recipe.stages.items()
+        ]
+        yield from _run_stages(pending, statuses)
+        for recipe in pending:
+            gather(recipe)
+
+
+def _run_stages(recipes: Sequence[Recipe], statuses: list[StageStatus]) -> Iterator[list[StageStatus]]:
+    cores = os.cpu_count() or 1
+    inits = {(recipe.run.dir, name): stage.init for recipe in recipes for name, stage in recipe.stages.items()}
+    workers = max((recipe.run.workers or max(1, cores // recipe.run.threads) for recipe in recipes), default=1)
+    threads = {recipe.run.dir: recipe.run.threads for recipe in recipes}
+    running: dict[tuple[Path, str], subprocess.Popen[bytes]] = {}
+    try:
+        while True:
+            for status in statuses:
+                status.update((status.run, status.name) in running)
+            for key in [key for key, process in running.items() if process.poll() is not None]:
+                _check(key, running.pop(key))
+            done = {(status.run, status.name) for status in statuses if status.state == "done"}
+            if done.issuperset(inits) and not running:
+                yield statuses
+                return
+            for key, init in inits.items():
+                ready = key not in done and key not in running and (init is None or (key[0], init) in done)
+                if ready and len(running) < workers:
+                    running[key] = _start(*key, threads[key[0]])
+            yield statuses
+            time.sleep(POLL_SECONDS)
+    finally:
+        for process in running.values():
+            process.terminate()
+        for process in running.values():
+            process.wait()
+
+
+def _start(run: Path, name: str, threads: int) -> subprocess.Popen[bytes]:
+    folder = stage_folder(run, name)
+    folder.mkdir(parents=True, exist_ok=True)
+    limits = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    with (folder / "log.txt").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "thinkaloud.train.worker", str(run), name],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=os.environ | limits,
+        )
+
+
+def _check(key: tuple[Path, str], process: subprocess.Popen[bytes]) -> None:
+    if process.returncode != 0:
+        log = stage_folder(*key) / "log.txt"
+        words = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-1:]
+        raise UserError(
+            f"stage {key[1]} ended with code {process.returncode}: {' '.join(words)} (all of it: {log}); "
+            "the same command again goes on from its last checkpoint"
+        )
+
+
+def gather(recipe: Recipe) -> None:
+    """Write what belongs to the whole run: model, journals, ledger, examples, report and, last, summary."""
+    run = recipe.run.dir
+    for journal in ("metrics.jsonl", "rollouts.jsonl"):
+        text = "".join((stage_folder(run, name) / journal).read_text() for name in recipe.stages)
+        write_text(run / journal, text)
+    ledgers = {name: read_json(stage_folder(run, name) / "ledger.json") for name in recipe.stages}
+    write_json(run / "ledger.json", {"stages": ledgers, "total": _total(ledgers)})
+    partial = run / "model.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(stage_folder(run, recipe.run.result) / "model", partial)
+    shutil.rmtree(run / "model", ignore_errors=True)
+    partial.rename(run / "model")
+    if recipe.evaluation.compare:
+        write_json(run / "examples.json", examples(run, *recipe.evaluation.compare))
+    write_report(run)
+    write_json(run / "summary.json", summarise(run))
+
+
+def _total(ledgers: dict[str, dict[str, float]]) -> dict[str, float]:
+    known = set(Ledger().as_dict())
+    total = Ledger()
+    for ledger in ledgers.values():
+        total += Ledger(**{key: value for key, value in ledger.items() if key in known})  # type: ignore[arg-type]
+    total.unique_problems = max((int(ledger["unique_problems"]) for ledger in ledgers.values()), default=0)
+    return total.as_dict()
+
+
+def examples(run: Path, before: str, after: str, *, each: int = 3) -> list[dict[str, Any]]:
+    """The same sealed problems as two stages answered them: of every family the first `each` of its highest level."""
+    pair = [read_json(run / "evaluations" / f"{name}.json")["problems"] for name in (before, after)]
+    chosen: dict[str, list[dict[str, Any]]] = {}
+    for first, second in zip(*pair, strict=True):
+        top = max(entry["level"] for entry in pair[0] if entry["family"] == first["family"])
+        rows = chosen.setdefault(first["family"], [])
+        if first["level"] == top and len(rows) < each:
+            rows.append(
+                {
+                    **{key: first[key] for key in ("id", "family", "level", "question", "reference")},
+                    "before": _shown(first),
+                    "after": _shown(second),
+                }
+            )
+    return [row for rows in chosen.values() for row in rows]
+
+
+def _shown(entry: dict[str, Any]) -> dict[str, Any]:
+    return {"thinking": entry["thinking"][0], "answer": entry["answer"][0], "right": bool(entry["right"][0])}

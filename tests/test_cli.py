@@ -1,0 +1,484 @@
+"""The command line: pages of help, mistakes, what training looks like, conversations. Models are stand-ins here."""
+
+import io
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from thinkaloud.base.config import load_settings
+from thinkaloud.base.errors import UserError
+from thinkaloud.base.run import write_json
+from thinkaloud.cli import display, evaluate
+from thinkaloud.cli.console import CONTROL, clean, duration, resumable, say_json, say_table
+from thinkaloud.cli.main import VERBS, run
+from thinkaloud.cli.pace import Pace
+from thinkaloud.cli.recipes import find_recipe, watch
+from thinkaloud.inference import Reply, Usage
+from thinkaloud.text import Message, Piece
+from thinkaloud.train.pipeline import StageStatus, prepare
+from thinkaloud.train.recipe import Recipe
+
+ROOT = Path(__file__).parents[1]
+SMOKE = ROOT / "recipes" / "smoke.toml"
+
+
+# --- help ---
+
+
+@pytest.mark.parametrize("verb", [[], *([name] for name in VERBS)], ids=lambda verb: "".join(verb) or "all")
+def test_help_loads_no_torch_and_is_quick(verb: list[str]) -> None:
+    code = (
+        "import sys\nfrom thinkaloud.cli.main import run\n"
+        f"code = run({[*verb, '--help']!r})\n"
+        "heavy = {'torch', 'numpy', 'matplotlib', 'reasoning_gym'} & set(sys.modules)\n"
+        "sys.exit(f'loaded {heavy}' if heavy else code)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0, done.stderr
+    assert "Usage: thinkaloud" in done.stdout
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.0
+    if verb:
+        assert "--help" in done.stdout and not done.stderr
+    else:
+        assert all(f"  {name} " in done.stdout for name in VERBS)
+        assert "..." not in done.stdout.split("Commands:")[1], "a verb's first line is too long for the list"
+
+
+def test_no_arguments_is_help_and_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 0
+    assert "Usage: thinkaloud" in capsys.readouterr().out
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("thinkaloud 0.")
+
+
+# --- mistakes ---
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["trian"], "train"),
+        (["train"], "RECIPE"),
+        (["train", "nowhere.toml"], "nowhere.toml does not exist"),
+        (["train", "smoke", "--sede", "1"], "--sede"),
+        (["train", "smoke", "run.sed=2"], "run.seed"),
+        (["train", "smoke", "stages.think.bugdet=2"], "did you mean stages.think.budget?"),
+        (["train", "smoke", "stages.think.budget=-1"], "stages.think.budget"),
+        (["train", "smoke", "run.seed"], "section.key=value"),
+        (["study", "smoke", "--seeds", "1,one"], "1,2,3"),
+        (["study", "smoke", "--seeds", "2,2"], "different"),
+        (["report", "nowhere"], "nowhere"),
+        (["eval", "one", "--model", "two"], "name one"),
+        (["eval", "nowhere"], "nowhere"),
+        (["ask", "--model", "nowhere", "hello"], "nowhere"),
+        (["ask", "   "], "empty"),
+        (["ask", "--temperature", "hot", "hello"], "--temperature"),
+        (["chat", "--model", "nowhere"], "nowhere"),
+    ],
+)
+def test_a_mistake_is_one_clear_line_and_code_2(
+    words: list[str], named: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(words) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("error: ") and said.err.count("\n") == 1 and named in said.err
+    assert "\x1b" not in said.err
+    assert not list(tmp_path.iterdir()), "a mistake must leave nothing behind"
+
+
+def test_ctrl_c_while_training_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        closed = []
+
+        def progress(number: int = number, closed: list[bool] = closed) -> Iterator[list[StageStatus]]:
+            try:
+                yield [status("think", "training")]
+                signal.raise_signal(number)
+                yield []
+            finally:
+                closed.append(True)
+
+        with pytest.raises(typer.Exit) as exit:
+            watch(progress())
+        assert exit.value.exit_code == 130
+        assert closed == [True]
+        assert "same command" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_only_an_interruption_becomes_code_130() -> None:
+    with pytest.raises(typer.Exit), resumable():
+        raise KeyboardInterrupt
+    with pytest.raises(UserError), resumable():
+        raise UserError("passes")
+
+
+# --- recipes ---
+
+
+def test_recipes_of_ours_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("smoke", "smoke.toml", "recipes/smoke.toml"):
+        assert find_recipe(Path(name)).resolve() == SMOKE
+    (tmp_path / "smoke.toml").write_text("")
+    assert find_recipe(Path("smoke.toml")) == Path("smoke.toml"), "a file that is there goes first"
+    assert find_recipe(Path("other/smoke.toml")) == Path("other/smoke.toml")
+
+
+def test_the_smoke_recipe_has_all_stages() -> None:
+    recipe = load_settings(Recipe, SMOKE)
+    assert list(recipe.stages) == ["direct", "think", "think_rl", "direct_rl", "think_sft", "think_rft"]
+    assert {stage.kind for stage in recipe.stages.values()} == {"sft", "grpo", "rft"}
+    assert recipe.run.dir == Path("runs/smoke") and recipe.evaluation.probe and recipe.evaluation.compare
+
+
+def test_a_finished_run_is_told_and_not_touched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "run"
+    prepare(load_settings(Recipe, SMOKE, [f"run.dir={folder}"]))
+    for name, right in (("think", [1, 0, 0, 0]), ("think_rl", [1, 1, 1, 0])):
+        problems = [
+            {"id": f"cups-{i}", "family": "cups", "level": 3, "right": [one], "thinking_tokens": [9]}
+            for i, one in enumerate(right)
+        ]
+        write_json(folder / "evaluations" / f"{name}.json", {"model": name, "samples": 1, "problems": problems})
+    write_json(folder / "summary.json", {})
+    before = {file: file.stat().st_mtime_ns for file in folder.rglob("*")}
+    assert run(["train", "smoke", f"run.dir={folder}"]) == 0
+    assert {file: file.stat().st_mtime_ns for file in folder.rglob("*")} == before
+    said = capsys.readouterr().out
+    assert "is finished" in said and "think_rl" in said and "75.0" in said
+    assert f"thinkaloud chat {folder}" in said
+    assert run(["train", "smoke", f"run.dir={folder}", "run.seed=9"]) == 2
+
+
+# --- training watched ---
+
+
+def status(name: str, state: str, progress: float = 0.0, **values: Any) -> StageStatus:
+    kind = "grpo" if name.endswith("_rl") else "sft"
+    made = StageStatus(run=Path("runs/demo"), name=name, kind=kind, budget=values.pop("budget", 1000.0))
+    made.state, made.progress, made.seconds = state, progress, values.pop("seconds", 0.0)
+    made.row = values
+    return made
+
+
+SAMPLE = {
+    "question": "Red under [bold]A[/bold]?",
+    "thinking": "\x1b[2J[red]AB[/red]\nBC",
+    "answer": "C\x07",
+    "right": True,
+}
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_pace_counts_waiting_stages_and_those_side_by_side() -> None:
+    clock = Clock()
+    pace = Pace(clock)
+    running = [status("think", "training", 0.1, seconds=8.0), status("direct", "training", 0.1, seconds=8.0)]
+    waiting = [status("think_sft", "waiting"), status("think_rl", "waiting")]
+    pace.observe([*running, *waiting])
+    assert pace.all_left([*running, *waiting]) is None, "one look is no speed: the start is slow"
+    for one in running:
+        one.progress, one.seconds = 0.5, 12.0  # 400 training tokens in 4 seconds: 100 a second
+    pace.observe([*running, *waiting])
+    assert pace.left(running[0], running) == pytest.approx(5.0)
+    assert pace.left(waiting[1], [*running, *waiting]) == pytest.approx(10.0), "no speed of its kind: that of all"
+    assert pace.all_left([*running, *waiting]) == pytest.approx((5 + 5 + 10 + 10) / 2)
+    running[0].state, running[0].progress, running[0].seconds = "measuring", 1.0, 17.0
+    pace.observe([*running, *waiting])
+    clock.now = 6.0
+    running[0].state = "done"
+    pace.observe([*running, *waiting])
+    assert pace.left(waiting[0], [*running, *waiting]) == pytest.approx(10.0 + 6.0), "measuring takes time too"
+
+
+def test_plain_lines_tell_start_tenths_measuring_and_end() -> None:
+    lines = display.Lines(Pace(Clock()))
+    one = status("think", "waiting")
+    said = lines.update([one])
+    for state, progress in [
+        *(("training", share / 100) for share in range(100)),
+        ("measuring", 1.0),
+        ("measuring", 1.0),
+        ("done", 1.0),
+    ]:
+        one.state, one.progress, one.row = state, progress, {"dev_accuracy": progress, "thinking_tokens": 12.0}
+        said += lines.update([one])
+        assert lines.update([one]) == []
+    texts = [line.split("think: ")[1] for line in said]
+    assert texts[0] == "starts (sft)"
+    assert [text.split(",")[0] for text in texts[1:10]] == [f"{tenth}0 %" for tenth in range(1, 10)]
+    assert texts[5] == "50 %, accuracy 50.0 %, thoughts of 12.0 tokens"
+    assert texts[10].startswith("measuring") and texts[11].startswith("done") and len(texts) == 12
+
+
+def test_plain_lines_of_a_resumed_study_name_the_run() -> None:
+    first, second = status("think", "done", 1.0), status("think", "training", 0.47, seconds=3.0)
+    second.run = Path("runs/demo-study/seeds/2")
+    said = display.Lines(Pace(Clock())).update([first, second])
+    assert [line.strip().split("  ")[1] for line in said] == ["demo/think: done before", "2/think: goes on at 47 %"]
+
+
+def test_off_a_terminal_no_escape_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    file = io.StringIO()
+    rows = {"dev_accuracy": 0.5, "sample": SAMPLE}
+    display.follow(iter([[status("think", "training", 0.1, **rows)]]), Console(file=file, force_terminal=True))
+    assert "think: " in file.getvalue() and "\x1b" not in file.getvalue()
+
+
+def panel(statuses: list[StageStatus], width: int = 110, height: int = 30) -> str:
+    console = Console(file=io.StringIO(), record=True, force_terminal=True, width=width, height=height)
+    pace = Pace(Clock())
+    pace.observe(statuses)
+    console.print(display.draw(statuses, pace, console))
+    return console.export_text()
+
+
+def test_the_panel_shows_stages_and_the_monologue_without_reading_markup() -> None:
+    rl = status("think_rl", "training", 0.31, seconds=5.0, dev_accuracy=0.612, dev_accuracy_cups=0.4, sample=SAMPLE)
+    rl.row["thinking_tokens"] = 31.25
+    sft = status("think_sft", "training", 0.9, seconds=5.0, sample={**SAMPLE, "question": "another"})
+    text = panel([status("think", "done", 1.0, seconds=62.0), rl, sft, status("direct", "waiting")])
+    assert "1 of 4 stages done" in text
+    for part in (
+        "done, 1 min 02 s",
+        "31 %",
+        "61.2 %",
+        "40.0 %",
+        "31.2 tokens",
+        "waiting",
+        "cups",
+        "think_rl thinks aloud",
+    ):
+        assert part in text
+    assert "Red under [bold]A[/bold]?" in text and "[red]AB[/red]" in text and "✓ right" in text
+    assert "\x1b" not in text and "\x07" not in text and "another" not in text
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (60, 16), (200, 60)])
+def test_the_panel_of_a_study_fits_the_terminal(width: int, height: int) -> None:
+    long = {**SAMPLE, "thinking": "\n".join(f"line {i}" for i in range(60))}
+    statuses = [status(f"stage_{i}", "done" if i < 20 else "waiting", float(i < 20)) for i in range(40)]
+    statuses[20] = status("busy_rl", "training", 0.5, seconds=1.0, sample=long)
+    text = panel(statuses, width, height)
+    assert "busy_rl" in text and "line 59" in text and "line 1\n" not in text
+    assert len(text.splitlines()) <= height and all(len(line) <= width for line in text.splitlines())
+
+
+# --- printing ---
+
+
+@given(st.text())
+def test_cleaned_text_is_harmless(text: str) -> None:
+    assert not CONTROL.search(clean(text))
+    assert clean(text) == text or CONTROL.search(text)
+    assert "\x1b" not in clean(f"\x1b]0;title\x07{text}")
+
+
+def test_json_is_harmless_and_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    value = {"text": "a\x1b[2J\x9b\u202eé\n"}
+    say_json(value)
+    said = capsys.readouterr().out
+    assert json.loads(said) == value and not CONTROL.search(said) and "é" in said
+
+
+def test_tables_off_a_terminal_are_aligned_and_never_wrapped(capsys: pytest.CaptureFixture[str]) -> None:
+    say_table([["model", "accuracy"], ["a" * 90, "1 (0 to 2)"], ["b", "[red]"]])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3 and {len(line) for line in lines} == {102}
+
+
+def test_durations() -> None:
+    assert [duration(s) for s in (0.2, 59.4, 60, 200, 3900)] == [
+        "0 s",
+        "59 s",
+        "1 min 00 s",
+        "3 min 20 s",
+        "1 h 05 min",
+    ]
+
+
+# --- conversations ---
+
+
+class Stream:
+    """A reply that was written beforehand; Ctrl-C may come after its first piece."""
+
+    def __init__(self, pieces: list[Piece], interrupt: bool = False) -> None:
+        self.pieces, self.interrupt, self.cancelled = pieces, interrupt, False
+        self.reply: Reply | None = None
+
+    def __iter__(self) -> Iterator[Piece]:
+        said: list[Piece] = []
+        for piece in self.pieces:
+            if self.cancelled:
+                break
+            if self.interrupt:
+                signal.raise_signal(signal.SIGINT)
+            said.append(piece)
+            yield piece
+        parts = {kind: "".join(p.text for p in said if p.kind == kind) for kind in ("thinking", "answer")}
+        usage = Usage(prompt_tokens=3, thinking_tokens=4, forced_tokens=1, answer_tokens=2)
+        finish = "cancelled" if self.cancelled else "stop"
+        self.reply = Reply(**parts, tool_calls=(), usage=usage, finish=finish, thought_end="natural")
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+PIECES = [Piece("thinking", "7 + 3"), Piece("thinking", " = 10\x1b[2J"), Piece("answer", "10")]
+
+
+@dataclass
+class Talker:
+    """A model that says the same thing whatever it is asked, and refuses the word 'long'."""
+
+    asked: list[Any]
+    interrupt: bool = False
+    path: Path = Path("stand-in")
+
+    def stream(self, messages: Any, **settings: Any) -> Stream:
+        if any("long" in message.content for message in messages if isinstance(message, Message)):
+            raise UserError("the conversation does not fit: shorten it")
+        self.asked.append((messages, settings))
+        return Stream(PIECES, self.interrupt)
+
+
+@pytest.fixture
+def talker(monkeypatch: pytest.MonkeyPatch) -> Talker:
+    made = Talker(asked=[])
+    monkeypatch.setattr("thinkaloud.inference.load", lambda path: made)
+    return made
+
+
+def test_ask_thinks_aloud_then_answers(talker: Talker, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["ask", "What is 7 + 3?", "--effort", "low", "--budget", "9", "--seed", "3"]) == 0
+    assert capsys.readouterr().out == "7 + 3 = 10\ufffd[2J\n\n10\n"
+    assert talker.asked[0][0] == "What is 7 + 3?"
+    assert talker.asked[0][1] == {
+        "effort": "low",
+        "thinking_budget": 9,
+        "max_tokens": 256,
+        "temperature": 0.6,
+        "seed": 3,
+    }
+    assert run(["ask", "What is 7 + 3?", "--hide-thinking"]) == 0
+    assert capsys.readouterr().out == "10\n"
+
+
+def test_ask_reads_stdin_and_gives_json(
+    talker: Talker, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("What is 7 + 3?\n"))
+    assert run(["ask", "--json"]) == 0
+    reply = json.loads(capsys.readouterr().out)
+    assert talker.asked[0][0] == "What is 7 + 3?"
+    assert (reply["thinking"], reply["answer"], reply["finish"]) == ("7 + 3 = 10\x1b[2J", "10", "stop")
+    assert reply["usage"]["completion_tokens"] == 7
+
+
+def test_ctrl_c_ends_a_reply_and_keeps_what_is_there(talker: Talker, capsys: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    talker.interrupt = True
+    assert run(["ask", "What is 7 + 3?"]) == 130
+    assert capsys.readouterr().out == "7 + 3\n"
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_chat_keeps_the_conversation(
+    talker: Talker, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = ["first", "", "/help", "/nonsense", "too long", "second", "/new", "third", "/exit", "never"]
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines)))
+    assert run(["chat"]) == 0
+    said = capsys.readouterr()
+    assert [[m.content for m in messages] for messages, _ in talker.asked] == [
+        ["first"],
+        ["first", "10", "second"],
+        ["third"],
+    ]
+    assert [settings["seed"] for _, settings in talker.asked] == [0, 1, 2]
+    assert said.out.count("/exit    leave") == 2 and "there is no /nonsense" in said.out
+    assert "shorten it" in said.err and "/new" in said.err
+    monkeypatch.setattr("sys.stdin", io.StringIO("only\n"))
+    assert run(["chat"]) == 0, "the end of input is a way to leave"
+
+
+# --- evaluation ---
+
+
+def entry(family: str, level: int, right: list[int], **values: Any) -> dict[str, Any]:
+    count = len(right)
+    filled = {
+        "ungradable": [0] * count,
+        "answer": ["x" if one else "y" for one in right],
+        "thinking_tokens": [10] * count,
+        "finish": ["stop"] * count,
+    }
+    return {"family": family, "level": level, "right": right, **filled, **values}
+
+
+def test_eval_counts_by_family_and_level() -> None:
+    entries = [entry("cups", 4, [1]), entry("cups", 3, [0]), entry("chains", 3, [1], finish=["length"])]
+    rows = evaluate.table_of(entries, 1)
+    assert [row[:2] for row in rows[1:]] == [
+        ["cups", "all"],
+        ["", "3"],
+        ["", "4"],
+        ["chains", "all"],
+        ["", "3"],
+        ["all", ""],
+    ]
+    assert rows[1][2].startswith("50.0 (") and rows[-1][2].startswith("66.7 (") and rows[-1][4] == "33.3"
+    numbers = evaluate.as_dict(entries)
+    low, high = numbers["ci95"]
+    assert 0 < low < numbers["accuracy"] < high < 1 and numbers["n"] == 3
+
+
+def test_eval_votes_and_leaves_ungradable_samples_out() -> None:
+    entries = [
+        entry("cups", 3, [1, 1, 0], answer=["a", "a", "b"]),
+        entry("cups", 3, [1, 0, 0], answer=["a", "b", "b"]),
+        entry("cups", 3, [0, 0, 1], ungradable=[0, 1, 0], answer=["", "z", "a"]),
+        entry("cups", 3, [0, 0, 0], ungradable=[1, 1, 1]),
+    ]
+    numbers = evaluate.as_dict(entries)
+    assert numbers["n"] == 3 and numbers["ungradable"] == 4
+    assert numbers["accuracy"] == pytest.approx((2 / 3 + 1 / 3 + 1 / 2) / 3, abs=1e-6)
+    assert numbers["majority"] == pytest.approx(2 / 3, abs=1e-6) and numbers["pass_at_k"] == 1.0
+    rows = evaluate.table_of(entries, 3)
+    assert rows[0][-1] == "ungradable" and rows[1][-1] == "4"
+    assert evaluate.as_dict(entries[-1:])["accuracy"] is None
+
+
+def test_problems_lists_every_family(capsys: pytest.CaptureFixture[str]) -> None:
+    from thinkaloud.problems import FAMILIES
+
+    assert run(["problems"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert set(FAMILIES) <= set(lines)

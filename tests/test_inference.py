@@ -1,0 +1,240 @@
+"""A checkpoint ready to use: what is asked of it, what streams out of it, and what it says a reply cost."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from thinkaloud.base.errors import UserError
+from thinkaloud.inference import ReasoningModel, Reply, load
+from thinkaloud.inference.model import ReplyStream
+from thinkaloud.model import ModelConfig, Transformer, save_model
+from thinkaloud.text import Message, Piece, Tokenizer
+
+transformers = pytest.importorskip("transformers")
+torch.set_num_threads(1)
+
+WORDS = ("Where", " now", "?", " A", " B", "AB", "Red", "\n", "é")
+QUESTION = "Where now?"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random checkpoint that likes to close its thought and end its turn every now and then."""
+    path = tmp_path_factory.mktemp("checkpoint")
+    tokenizer = Tokenizer.build(WORDS)
+    config = ModelConfig(
+        vocab_size=tokenizer.vocab_size,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        intermediate_size=48,
+        max_position_embeddings=200,
+        tie_word_embeddings=False,
+    )
+    model = Transformer(config).requires_grad_(False)
+    generator = torch.Generator().manual_seed(1)
+    for parameter in model.parameters():
+        parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.4)
+    eos, pad = (tokenizer.id_of(tokenizer.special_names[name]) for name in ("eos_token", "pad_token"))
+    assert eos is not None and pad is not None
+    tokenizer.save(path)
+    save_model(model, path, eos_token_id=eos, pad_token_id=pad)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> ReasoningModel:
+    return load(folder)
+
+
+def drain(stream: ReplyStream) -> tuple[list[Piece], Reply]:
+    pieces = list(stream)
+    assert stream.reply is not None
+    return pieces, stream.reply
+
+
+def texts(pieces: list[Piece]) -> dict[str, str]:
+    joined: dict[str, str] = {}
+    for piece in pieces:
+        joined[piece.kind] = joined.get(piece.kind, "") + piece.text
+    return joined
+
+
+def test_the_package_offers_it(folder: Path) -> None:
+    import thinkaloud
+
+    assert thinkaloud.load(str(folder)).path == folder
+
+
+def test_a_runs_folder_opens_at_its_model(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "model").symlink_to(folder)
+    assert load(tmp_path).path == tmp_path / "model"
+
+
+SETTINGS = [
+    {},
+    {"effort": "off"},
+    {"effort": "low", "max_tokens": 40},
+    {"thinking_budget": 0},
+    {"thinking_budget": 5},
+    {"effort": "high", "max_tokens": 1},
+    {"temperature": 0.0},
+    {"temperature": 1.3, "top_p": 1.0, "top_k": 50, "min_p": 0.01},
+]
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_streamed_pieces_are_the_reply_and_its_cost_adds_up(model: ReasoningModel, settings: dict[str, object]) -> None:
+    for seed in range(6):
+        every = {"max_tokens": 60, "seed": seed, **settings}
+        before = model.engine.generated_tokens
+        pieces, reply = drain(model.stream(QUESTION, **every))  # type: ignore[arg-type]
+        joined = texts(pieces)
+        assert joined.get("thinking", "") == reply.thinking and joined.get("answer", "") == reply.answer
+        usage = reply.usage
+        assert usage.completion_tokens == usage.thinking_tokens + usage.forced_tokens + usage.answer_tokens
+        assert usage.completion_tokens == model.engine.generated_tokens - before
+        assert usage.thinking_tokens + usage.answer_tokens <= int(str(every["max_tokens"]))
+        thinks = settings.get("effort") != "off"
+        assert usage.prompt_tokens == len(model.template.prompt([Message("user", QUESTION)], thinking=thinks))
+        assert (reply.thought_end == "none") == (not thinks)
+        assert model.ask(QUESTION, **every) == reply
+
+
+def test_effort_off_answers_at_once(model: ReasoningModel) -> None:
+    reply = model.ask(QUESTION, effort="off", max_tokens=20)
+    assert reply.thinking == "" and reply.usage.thinking_tokens == reply.usage.forced_tokens == 0
+
+
+@pytest.mark.parametrize("budget", [0, 1, 7])
+def test_a_budget_bounds_the_thought(model: ReasoningModel, budget: int) -> None:
+    ends = set()
+    for seed in range(8):
+        reply = model.ask(QUESTION, thinking_budget=budget, seed=seed, temperature=1.0, max_tokens=40)
+        assert reply.usage.thinking_tokens <= budget
+        if reply.thought_end == "budget":
+            forced = len(model.template.policy().forced_close)
+            assert (reply.usage.thinking_tokens, reply.usage.forced_tokens) == (budget, forced)
+            assert reply.usage.answer_tokens >= 1
+        ends.add(reply.thought_end)
+    assert "budget" in ends
+
+
+def test_low_effort_is_a_quarter_and_an_explicit_budget_goes_before_it(model: ReasoningModel) -> None:
+    replies = [model.ask(QUESTION, effort="low", seed=seed, temperature=1.0, max_tokens=40) for seed in range(6)]
+    assert max(reply.usage.thinking_tokens for reply in replies) == 10
+    more = model.ask(QUESTION, effort="low", thinking_budget=20, max_tokens=40, temperature=1.0)
+    assert 10 < more.usage.thinking_tokens <= 20
+
+
+def test_a_seed_repeats_and_another_differs(model: ReasoningModel) -> None:
+    assert model.ask(QUESTION, seed=1) == model.ask(QUESTION, seed=1) != model.ask(QUESTION, seed=2)
+
+
+def test_a_conversation_may_be_dictionaries(model: ReasoningModel) -> None:
+    said = [Message("user", "A?"), Message("assistant", "B", thinking="AB"), Message("user", QUESTION)]
+    expected = model.ask(said, max_tokens=20)
+    assert model.ask([message.to_dict() for message in said], max_tokens=20) == expected
+
+
+def test_cancel_keeps_what_is_there(model: ReasoningModel) -> None:
+    whole, _ = drain(model.stream(QUESTION, temperature=1.0, max_tokens=60))
+    stream = model.stream(QUESTION, temperature=1.0, max_tokens=60)
+    first = [next(stream) for _ in range(3)]
+    reply = stream.cancel()
+    rest = list(stream)
+    assert reply.finish == "cancelled" and first == whole[:3] and not model.engine.busy
+    assert texts(first + rest).get("thinking", "") == reply.thinking
+    assert reply.usage.completion_tokens < 60 and stream.cancel() is reply
+
+
+def test_streams_side_by_side_lose_nothing(model: ReasoningModel) -> None:
+    """Whoever asks for the next token, every open stream gets its own, also while ids are generated."""
+    settings = {"temperature": 1.0, "max_tokens": 30}
+    expected = [drain(model.stream(QUESTION, seed=seed, **settings)) for seed in range(3)]  # type: ignore[arg-type]
+    streams = [model.stream(QUESTION, seed=seed, **settings) for seed in range(3)]  # type: ignore[arg-type]
+    head = next(streams[0])
+    assert len(model.generate_ids([[1, 2]], max_tokens=10, ignore_eos=True)[0].token_ids) == 10
+    found = [drain(stream) for stream in streams]
+    found[0] = ([head, *found[0][0]], found[0][1])
+    for (pieces, reply), (expected_pieces, expected_reply) in zip(found, expected, strict=True):
+        assert reply == expected_reply and texts(pieces) == texts(expected_pieces)
+
+
+def test_a_stream_let_go_does_not_disturb_the_next(model: ReasoningModel) -> None:
+    expected = model.ask(QUESTION, seed=5)
+    next(model.stream(QUESTION, seed=4))
+    assert model.ask(QUESTION, seed=5) == expected
+
+
+def test_generate_ids_is_sampling_alone(model: ReasoningModel) -> None:
+    prompts = [[1, 2, 3], [4], [1, 2, 3]]
+    done = model.generate_ids(prompts, max_tokens=24, temperature=1.0, seed=7, ignore_eos=True)
+    assert [len(completion.token_ids) for completion in done] == [24] * 3
+    assert done[0].token_ids != done[2].token_ids
+    assert all(all(completion.sampled) and completion.thinking_tokens == 0 for completion in done)
+    scores = model.logprobs([[*p, *completion.token_ids] for p, completion in zip(prompts, done, strict=True)])
+    for prompt, completion, score in zip(prompts, done, scores, strict=True):
+        assert completion.logprobs == pytest.approx(score[len(prompt) - 1 :], abs=1e-4)
+    stopped = model.generate_ids(prompts * 20, max_tokens=150, temperature=1.5)
+    ends = {completion.token_ids[-1] for completion in stopped if completion.finish == "stop"}
+    assert ends and ends <= model.template.stop_ids
+
+
+def test_logprobs_equal_transformers(model: ReasoningModel, folder: Path) -> None:
+    sequences = [[1, 2, 3, 4, 200, 100], [7], [9, 8]]
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    for sequence, found in zip(sequences, model.logprobs(sequences), strict=True):
+        ids = torch.tensor([sequence])
+        with torch.no_grad():
+            expected = torch.log_softmax(theirs(ids).logits[0, :-1], -1).gather(1, ids[0, 1:, None])[:, 0]
+        assert found == pytest.approx(expected.tolist(), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"effort": "huge"}, "effort 'huge'.*off, low, medium, high"),
+        ({"thinking_budget": -1}, "budget"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"temperature": -1.0}, "temperature"),
+        ({"top_p": 0.0}, "top_p"),
+    ],
+)
+def test_wrong_settings_are_named(model: ReasoningModel, settings: dict[str, object], named: str) -> None:
+    with pytest.raises(UserError, match=named):
+        model.ask(QUESTION, **settings)
+
+
+def test_what_does_not_fit_is_named(model: ReasoningModel) -> None:
+    with pytest.raises(UserError, match="shorten"):
+        model.ask("x" * 300)
+    with pytest.raises(UserError, match="at least one message"):
+        model.ask([])
+    with pytest.raises(UserError, match="positions"):
+        model.generate_ids([[1] * 190], max_tokens=64)
+    with pytest.raises(UserError, match="vocabulary"):
+        model.generate_ids([[10**6]], max_tokens=4)
+    with pytest.raises(UserError, match="positions"):
+        model.logprobs([[1] * 201])
+    with pytest.raises(UserError, match="vocabulary"):
+        model.logprobs([[1, -1]])
+    with pytest.raises(UserError, match="empty"):
+        model.logprobs([[]])
+
+
+def faults(folder: Path) -> Iterator[tuple[dict[str, object], str]]:
+    yield {"path": folder / "nowhere"}, "not a folder"
+    yield {"path": folder.parent}, "config.json"
+    yield {"path": folder, "device": "abacus"}, "abacus"
+    yield {"path": folder, "dtype": "int1"}, "int1"
+    yield {"path": folder, "quantize": "int8"}, "int8"
+
+
+def test_load_names_what_is_wrong(folder: Path) -> None:
+    for settings, named in faults(folder):
+        with pytest.raises(UserError, match=named):
+            load(**settings)  # type: ignore[arg-type]
