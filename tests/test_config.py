@@ -68,7 +68,9 @@ def test_overrides_of_every_type(recipe_file: Path) -> None:
             "evaluation.budgets=[]",
         ],
     )
-    assert recipe.run.seed == 7 and recipe.run.dir == Path("runs/other folder") and recipe.run.name == "a name = a value"
+    assert (
+        recipe.run.seed == 7 and recipe.run.dir == Path("runs/other folder") and recipe.run.name == "a name = a value"
+    )
     assert recipe.families["cups"].levels == [5] and recipe.families["cups"].ways == {"hasty": 0.5}
     more = recipe.stages["more"]
     assert isinstance(more, GrpoSettings) and not more.normalise and more.optimiser.muon_rate == 1e-3

@@ -43,9 +43,7 @@ MODEL = a_model()
 
 
 def thinking(budget: int | None = None, floor: int = 4) -> ThinkingPolicy:
-    return ThinkingPolicy(
-        starts_thinking=True, close_id=CLOSE, budget=budget, forced_close=FORCED, answer_floor=floor
-    )
+    return ThinkingPolicy(starts_thinking=True, close_id=CLOSE, budget=budget, forced_close=FORCED, answer_floor=floor)
 
 
 def some_prompts(count: int) -> list[tuple[int, ...]]:
@@ -164,9 +162,7 @@ def frequencies(request: Request, logits: np.ndarray, draws: int) -> np.ndarray:
 )
 def test_sampler_follows_the_reference(seed: int, temperature: float, top_p: float, top_k: int, min_p: float) -> None:
     logits = np.random.default_rng(seed).normal(0, 2, 12)
-    request = Request(
-        prompt_ids=(1,), max_tokens=1, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p
-    )
+    request = Request(prompt_ids=(1,), max_tokens=1, temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p)
     expected = reference_distribution(logits, temperature, top_p, top_k, min_p)
     np.testing.assert_allclose(frequencies(request, logits, 4000), expected, atol=1.5 / 4000)
 
@@ -193,7 +189,7 @@ def test_noise_is_uniform_and_differs_by_seed_sample_and_position() -> None:
     across = uniforms(keys, np.full(10_000, 17))
     along = uniforms(np.repeat(keys[:1], 10_000), np.arange(10_000))
     for numbers in (across, along):
-        assert len(set(numbers.tolist())) == 10_000 and 0 <= numbers.min() and numbers.max() < 1
+        assert len(set(numbers.tolist())) == 10_000 and numbers.min() >= 0 and numbers.max() < 1
         counts = np.histogram(numbers, bins=10, range=(0, 1))[0]
         assert np.abs(counts - 1000).max() < 5 * math.sqrt(900)
         assert abs(np.corrcoef(numbers[:-1], numbers[1:])[0, 1]) < 0.05
@@ -293,9 +289,7 @@ def test_the_ids_after_a_forced_close_are_what_the_model_says_of_that_prefix() -
 
 def test_without_a_thought_a_policy_does_nothing() -> None:
     policy = ThinkingPolicy(starts_thinking=False, close_id=None, budget=None, forced_close=())
-    free, bound = Engine(MODEL).generate(
-        [Request(prompt_ids=(1, 2), max_tokens=20, policy=p) for p in (None, policy)]
-    )
+    free, bound = Engine(MODEL).generate([Request(prompt_ids=(1, 2), max_tokens=20, policy=p) for p in (None, policy)])
     assert free == bound and bound.thought_end == "none" and bound.thinking_tokens == 0
 
 
@@ -321,6 +315,14 @@ def test_cancel_keeps_what_is_there_and_leaves_the_others_alone(count: int) -> N
     while engine.busy:
         done.update({p.handle: p.completion for p in engine.step() if p.completion})
     assert_same([done[handle] for handle in handles[1:]], whole[1:])
+
+
+def test_a_row_that_ends_at_the_last_position_idles_among_the_others() -> None:
+    full = Request(prompt_ids=(1,) * 150, max_tokens=10, seed=1)
+    others = [Request(prompt_ids=prompt, max_tokens=40, seed=1) for prompt in some_prompts(20)]
+    engine = Engine(MODEL)
+    together = engine.generate([full, *others])
+    assert_same(together[1:], Engine(MODEL).generate(others))
 
 
 def test_cancel_before_the_first_token() -> None:

@@ -250,7 +250,10 @@ FAULTS = {
     "weights cut off": (truncate, "broken"),
     "pickled weights": (pickled, "pickled"),
     "a wrong shape": (lambda f: change_weights(f, model__norm__weight=torch.ones(7)), r"norm.weight has shape \[7\]"),
-    "a weight is missing": (lambda f: change_weights(f, model__norm__weight=None), "lacks the weights model.norm.weight"),
+    "a weight is missing": (
+        lambda f: change_weights(f, model__norm__weight=None),
+        "lacks the weights model.norm.weight",
+    ),
     "a weight too many": (lambda f: change_weights(f, model__extra=torch.ones(1)), "model.extra"),
 }
 

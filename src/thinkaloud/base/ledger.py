@@ -22,7 +22,7 @@ class Ledger:
     discarded_tokens: int = 0
     "generated tokens that no update used"
     repeated_tokens: int = 0
-    "tokens processed again because a killed run resumed from its last checkpoint"
+    "compute, in training tokens, spent again because a killed run resumed from its last checkpoint"
     update_tokens: int = 0
     "tokens that went forward and backward"
     verifier_calls: int = 0

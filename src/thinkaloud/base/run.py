@@ -93,12 +93,12 @@ def environment() -> dict[str, Any]:
 
 
 @contextmanager
-def locked(run: Path) -> Iterator[None]:
-    """Hold the run folder: a second process that asks for it gets a UserError."""
+def locked(run: Path, *, wait: bool = False) -> Iterator[None]:
+    """Hold the run folder: a second process that asks for it gets a UserError, or with `wait` its turn."""
     run.mkdir(parents=True, exist_ok=True)
     with (run / ".lock").open("w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             raise UserError(f"{run} is in use by another run: wait for it, or choose another folder with run.dir=") from None
         yield

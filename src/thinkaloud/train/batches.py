@@ -45,6 +45,8 @@ class TrainBatch:
     "[n] weight or advantage of each"
     logprobs: Tensor
     "[n] the sampler's log-prob of each (0 in fine-tuning)"
+    lengths: Tensor
+    "[n] how many tokens of its own sample are trained on"
     tokens: int
     "tokens of all samples, padding not counted"
 
@@ -78,13 +80,14 @@ def batches(samples: Sequence[Sample], *, row_tokens: int = 128, batch_tokens: i
 
 def _build(rows: list[list[Sample]]) -> TrainBatch:
     length = max(sum(len(sample.ids) for sample in row) for row in rows)
-    ids, positions, documents, learnt, weights, logprobs = ([] for _ in range(6))
+    ids, positions, documents, learnt, lengths, weights, logprobs = ([] for _ in range(7))
     for row in rows:
         pad = length - sum(len(sample.ids) for sample in row)
         ids.append([i for sample in row for i in sample.ids] + [0] * pad)
         positions.append([p for sample in row for p in range(len(sample.ids))] + [0] * pad)
         documents.append([d for d, sample in enumerate(row) for _ in sample.ids] + [-1] * pad)
         learnt.append([m and p > 0 for sample in row for p, m in enumerate(sample.mask)] + [False] * pad)
+        lengths.append([sum(sample.mask) for sample in row for _ in sample.ids] + [0] * pad)
         weights.append([sample.weight for sample in row for _ in sample.ids] + [0.0] * pad)
         logprobs.append([x for sample in row for x in (sample.logprobs or [0.0] * len(sample.ids))] + [0.0] * pad)
     ids_RT = torch.tensor(ids)
@@ -101,5 +104,6 @@ def _build(rows: list[list[Sample]]) -> TrainBatch:
         targets=ids_RT[learnt_RT],
         weights=torch.tensor(weights)[learnt_RT],
         logprobs=torch.tensor(logprobs)[learnt_RT],
+        lengths=torch.tensor(lengths)[learnt_RT],
         tokens=int((document_RT >= 0).sum()),
     )

@@ -148,6 +148,13 @@ class RftSettings(_StageSettings):
 StageSettings = Annotated[SftSettings | GrpoSettings | RftSettings, Field(discriminator="kind")]
 
 
+class StudySettings(Settings):
+    """What `study` adds to a recipe: the same run over several seeds, with more arms."""
+
+    stages: dict[str, StageSettings] = {}
+    "stages that only the study runs"
+
+
 class Recipe(Settings):
     """All that a run is."""
 
@@ -161,3 +168,5 @@ class Recipe(Settings):
     "the stages by name; each may start where another ended"
     evaluation: EvaluationSettings = EvaluationSettings()
     "how models are measured"
+    study: StudySettings = StudySettings()
+    "what a study adds"

@@ -28,7 +28,7 @@ def train_grpo(stage: Stage) -> None:
         for part in range(settings.minibatches):
             share = samples[part :: settings.minibatches]
             if share:
-                row |= stage.improve(share, settings, divisor=_divisor(share, settings))
+                row = stage.improve(share, settings, divisor=_divisor(share, settings)) | row  # the first update's gap
         used = sum(sum(sample.mask) for sample in samples)
         stage.ledger.discarded_tokens += sum(sum(r.sampled) for group in groups for r in group) - used
         stage.end_step(row)

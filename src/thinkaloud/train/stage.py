@@ -7,24 +7,25 @@ The loops in `sft`, `rl` and `rft` say what a stage does; this says what they st
 import random
 import time
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from thinkaloud.base.ledger import Ledger
-from thinkaloud.base.run import Journal, write_json
+from thinkaloud.base.run import Journal, read_json, read_jsonl, write_json
 from thinkaloud.engine import Engine
 from thinkaloud.model import ModelConfig, Transformer, load_model, save_model
 from thinkaloud.problems import Problem
 from thinkaloud.rollouts import Rollout, Sampling, collect
 from thinkaloud.rollouts.collect import noise_seed
 from thinkaloud.text import ChatTemplate, Tokenizer
-from thinkaloud.train.batches import Sample, batches
+from thinkaloud.train.batches import Sample, TrainBatch, batches
 from thinkaloud.train.checkpoints import drop_states, load_state, save_state
 from thinkaloud.train.data import held_out, tokenizer_of, train_problems
-from thinkaloud.train.losses import policy_loss, token_logprobs
+from thinkaloud.train.losses import kl_to_reference, policy_loss, token_logprobs
 from thinkaloud.train.optimiser import Optimiser
 from thinkaloud.train.recipe import GrpoSettings, Recipe, StageSettings
 
@@ -114,8 +115,7 @@ class Stage:
         """One optimiser step on the weighted log-likelihood of `samples`: their loss summed over tokens, over `divisor`."""
         total = 0.0
         for batch in batches(samples):
-            hidden = self.model(batch.ids, batch.positions, batch.visible)[batch.predicts]
-            loss = -(token_logprobs(self.model.logits(hidden), batch.targets) * batch.weights).sum() / divisor
+            loss = -(self._logprobs(self.model, batch) * batch.weights).sum() / divisor
             loss.backward()
             total += float(loss.detach())
             self._trained(batch.tokens)
@@ -125,8 +125,7 @@ class Stage:
         """One optimiser step on the clipped surrogate; logs the raw gap between sampler's and trainer's log-probs."""
         total, gaps, clipped = 0.0, [], []
         for batch in batches(samples):
-            hidden = self.model(batch.ids, batch.positions, batch.visible)[batch.predicts]
-            logprobs = token_logprobs(self.model.logits(hidden), batch.targets)
+            logprobs = self._logprobs(self.model, batch)
             losses = policy_loss(
                 logprobs,
                 batch.logprobs,
@@ -134,6 +133,12 @@ class Stage:
                 clip_low=settings.clip_low,
                 clip_high=settings.clip_high,
             )
+            if settings.kl > 0:
+                with torch.no_grad():
+                    reference = self._logprobs(self.reference, batch)
+                self._spend(processed=batch.tokens)
+                share = 1.0 / batch.lengths if settings.length == "sample" else torch.ones_like(reference)
+                losses = losses + settings.kl * kl_to_reference(logprobs, reference) * share
             loss = losses.sum() / divisor
             loss.backward()
             total += float(loss.detach())
@@ -150,6 +155,16 @@ class Stage:
             "clipped": float(torch.cat(clipped).mean()),
             **self._apply(),
         }
+
+    @staticmethod
+    def _logprobs(model: Transformer, batch: TrainBatch) -> Tensor:
+        hidden = model(batch.ids, batch.positions, batch.visible)[batch.predicts]
+        return token_logprobs(model.logits(hidden), batch.targets)
+
+    @cached_property
+    def reference(self) -> Transformer:
+        """The stage's first weights, frozen: what the KL divergence is measured against."""
+        return self._first_weights().eval().requires_grad_(False)
 
     def _trained(self, tokens: int) -> None:
         self.ledger.update_tokens += tokens
@@ -191,6 +206,7 @@ class Stage:
             "step": self.step,
             "progress": round(self.progress, 4),
             "seconds": round(self.ledger.seconds, 2),
+            "spent": round(self.spent, 3),
         }
         tail = {key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()}
         self._metrics_journal.write([head | tail])
@@ -264,8 +280,19 @@ class Stage:
             self.measured, self.extra, self.seen = facts["measured"], facts["extra"], set(facts["seen"])
             self.engine.version = facts["version"]
             self.ledger = Ledger(**facts["ledger"])
+        self._count_repeated()
         self._metrics_journal = Journal(self.folder / "metrics.jsonl", facts.get("metrics_bytes", 0))
         self._rollouts_journal = Journal(self.folder / "rollouts.jsonl", facts.get("rollouts_bytes", 0))
+
+    def _count_repeated(self) -> None:
+        """What a killed run had spent beyond its last checkpoint is spent again: keep count across kills."""
+        rows = read_jsonl(self.folder / "metrics.jsonl")
+        counted = self.folder / "repeated.json"
+        before = read_json(counted) if counted.exists() else 0.0
+        lost = max(0.0, rows[-1]["spent"] - self.spent) if rows else 0.0
+        if lost:
+            write_json(counted, before + lost)
+        self.repeated = before + lost
 
     def finish(self) -> Path:
         """Write the stage's model, ready to `load`, then its ledger, which says that it is trained; let its states go."""
@@ -275,6 +302,7 @@ class Stage:
         assert eos is not None and pad is not None
         save_model(self.model, folder, eos_token_id=eos, pad_token_id=pad)
         self.ledger.unique_problems = len(self.seen)
+        self.ledger.repeated_tokens = round(self.repeated)
         write_json(self.folder / "ledger.json", self.ledger.as_dict())
         drop_states(self.folder)
         return folder

@@ -1,6 +1,8 @@
 """One stage in a process of its own: `python -m thinkaloud.train.worker RUN STAGE`. Trains it, then measures it."""
 
+import os
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ from typing import Any
 import torch
 
 from thinkaloud.base.config import load_settings
-from thinkaloud.base.run import read_json, write_json
+from thinkaloud.base.run import locked, read_json, write_json
 from thinkaloud.engine import Engine
 from thinkaloud.model import load_model
 from thinkaloud.problems import Problem
@@ -72,5 +74,20 @@ def measure(run: Path, recipe: Recipe, name: str) -> None:
     write_json(ledger_path, ledger)
 
 
+def _leave_with(parent: int) -> None:
+    """End this process when the one that started it is gone, however that one ended."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def main() -> None:
+    """Run the stage named on the command line, alone in its folder, for as long as the starting process lives."""
+    threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
+    run, name = Path(sys.argv[1]), sys.argv[2]
+    with locked(stage_folder(run, name), wait=True):
+        run_stage(run, name)
+
+
 if __name__ == "__main__":
-    run_stage(Path(sys.argv[1]), sys.argv[2])
+    main()
