@@ -8,7 +8,7 @@ import torch
 
 from thinkaloud.base.errors import UserError
 from thinkaloud.inference import ReasoningModel, Reply, load
-from thinkaloud.inference.model import ReplyStream
+from thinkaloud.inference.model import EFFORTS, ReplyStream
 from thinkaloud.model import ModelConfig, Transformer, save_model
 from thinkaloud.text import Message, Piece, Tokenizer
 
@@ -123,11 +123,14 @@ def test_a_budget_bounds_the_thought(model: ReasoningModel, budget: int) -> None
     assert "budget" in ends
 
 
-def test_low_effort_is_a_quarter_and_an_explicit_budget_goes_before_it(model: ReasoningModel) -> None:
-    replies = [model.ask(QUESTION, effort="low", seed=seed, temperature=1.0, max_tokens=40) for seed in range(6)]
-    assert max(reply.usage.thinking_tokens for reply in replies) == 10
-    more = model.ask(QUESTION, effort="low", thinking_budget=20, max_tokens=40, temperature=1.0)
-    assert 10 < more.usage.thinking_tokens <= 20
+def test_an_effort_is_a_share_and_an_explicit_budget_goes_before_it(model: ReasoningModel) -> None:
+    settings = {"temperature": 1.0, "max_tokens": 64}
+    limits = {effort: int(share * 64) for effort, share in EFFORTS.items() if share is not None}
+    for effort, limit in limits.items():
+        replies = [model.ask(QUESTION, effort=effort, seed=seed, **settings) for seed in range(6)]
+        assert max(reply.usage.thinking_tokens for reply in replies) == limit
+    more = model.ask(QUESTION, effort="low", thinking_budget=limits["low"] + 5, **settings)
+    assert limits["low"] < more.usage.thinking_tokens <= limits["low"] + 5
 
 
 def test_a_seed_repeats_and_another_differs(model: ReasoningModel) -> None:

@@ -12,6 +12,7 @@ from thinkaloud.cli.ask import ask
 from thinkaloud.cli.chat import chat
 from thinkaloud.cli.console import complain, say
 from thinkaloud.cli.evaluate import evaluate
+from thinkaloud.cli.export import export
 from thinkaloud.cli.problems import problems
 from thinkaloud.cli.report import report
 from thinkaloud.cli.study import study
@@ -26,6 +27,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "study": study,
     "problems": problems,
     "report": report,
+    "export": export,
 }
 
 

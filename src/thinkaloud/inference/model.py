@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict, Unpack
 from weakref import WeakValueDictionary
 
 import torch
@@ -15,8 +16,8 @@ from thinkaloud.text import ChatTemplate, Message, Piece, StreamParser, Tokenize
 BUNDLED = Path(__file__).parent.parent / "bundled"
 "The model in the package."
 
-EFFORTS: dict[str, float | None] = {"off": 0.0, "low": 0.25, "medium": None, "high": None}
-"Share of the reply's tokens that an effort lets the thought take; None: as much as it likes."
+EFFORTS: dict[str, float | None] = {"off": 0.0, "low": 1 / 8, "medium": 1 / 2, "high": None}
+"Share of max_tokens that an effort lets the thought take; None: as much as it likes. Plain shares, not calibrated."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +57,23 @@ class Reply:
     "'natural', 'budget', 'open' (never ended) or 'none' (no thought)"
 
 
+Conversation = str | Sequence[Message | dict[str, object]]
+"A question, or messages: ours or OpenAI's dictionaries."
+
+
+class AskSettings(TypedDict, total=False):
+    """The settings of `ReasoningModel.stream`, where their meaning and defaults stand."""
+
+    effort: str
+    thinking_budget: int | None
+    max_tokens: int
+    temperature: float
+    top_p: float
+    top_k: int
+    min_p: float
+    seed: int
+
+
 class ReasoningModel:
     """A model that thinks aloud.
 
@@ -70,9 +88,9 @@ class ReasoningModel:
         self.engine = Engine(transformer)
         self._streams: WeakValueDictionary[int, ReplyStream] = WeakValueDictionary()
 
-    def ask(self, messages: str | Sequence[Message | dict[str, object]], **settings: object) -> Reply:
+    def ask(self, messages: Conversation, **settings: Unpack[AskSettings]) -> Reply:
         """The whole reply to a question or a conversation; settings as for `stream`."""
-        pieces = self.stream(messages, **settings)  # type: ignore[arg-type]
+        pieces = self.stream(messages, **settings)
         while True:
             try:
                 next(pieces)
@@ -82,7 +100,7 @@ class ReasoningModel:
 
     def stream(
         self,
-        messages: str | Sequence[Message | dict[str, object]],
+        messages: Conversation,
         *,
         effort: str = "medium",
         thinking_budget: int | None = None,
@@ -238,7 +256,7 @@ class ReplyStream(Iterator[Piece]):
         )
 
 
-def _conversation(messages: str | Sequence[Message | dict[str, object]]) -> list[Message]:
+def _conversation(messages: Conversation) -> list[Message]:
     if isinstance(messages, str):
         return [Message("user", messages)]
     return [message if isinstance(message, Message) else Message.from_dict(message) for message in messages]
