@@ -151,7 +151,7 @@ def test_recipes_of_ours_are_found_by_name(tmp_path: Path, monkeypatch: pytest.M
 def test_the_smoke_recipe_has_all_stages() -> None:
     recipe = load_settings(Recipe, SMOKE)
     assert list(recipe.stages) == ["direct", "think", "think_rl", "direct_rl", "think_sft", "think_rft"]
-    assert {stage.kind for stage in recipe.stages.values()} == {"sft", "grpo", "rft"}
+    assert {stage.kind for stage in recipe.stages.values()} == {"sft", "rl", "rft"}
     assert recipe.run.dir == Path("runs/smoke") and recipe.evaluation.probe and recipe.evaluation.compare
 
 
@@ -178,7 +178,7 @@ def test_a_finished_run_is_told_and_not_touched(tmp_path: Path, capsys: pytest.C
 
 
 def status(name: str, state: str, progress: float = 0.0, **values: Any) -> StageStatus:
-    kind = "grpo" if name.endswith("_rl") else "sft"
+    kind = "rl" if name.endswith("_rl") else "sft"
     made = StageStatus(run=Path("runs/demo"), name=name, kind=kind, budget=values.pop("budget", 1000.0))
     made.state, made.progress, made.seconds = state, progress, values.pop("seconds", 0.0)
     made.row = values

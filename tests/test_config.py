@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from thinkaloud.base.config import load_settings, parse_settings, to_toml
 from thinkaloud.base.errors import UserError
-from thinkaloud.train.recipe import GrpoSettings, Recipe, SftSettings
+from thinkaloud.train.recipe import Recipe, RlSettings, SftSettings
 
 TOML = """
 [run]
@@ -27,7 +27,7 @@ kind = "sft"
 budget = 1000
 
 [stages.more]
-kind = "grpo"
+kind = "rl"
 init = "start"
 budget = 500
 """
@@ -49,7 +49,7 @@ def said(path: Path, *overrides: str) -> str:
 
 def test_kinds_of_stages_are_told_apart(recipe_file: Path) -> None:
     recipe = load_settings(Recipe, recipe_file)
-    assert isinstance(recipe.stages["start"], SftSettings) and isinstance(recipe.stages["more"], GrpoSettings)
+    assert isinstance(recipe.stages["start"], SftSettings) and isinstance(recipe.stages["more"], RlSettings)
     assert recipe.families["cups"].levels == [3, 4] and recipe.stages["more"].init == "start"
 
 
@@ -63,7 +63,7 @@ def test_overrides_of_every_type(recipe_file: Path) -> None:
             'run.name="a name = a value"',
             "families.cups.levels=[5]",
             "families.cups.ways.hasty=0.5",
-            "stages.more.normalise=false",
+            "stages.more.memory=true",
             "stages.more.optimiser.muon_rate=1e-3",
             "evaluation.budgets=[]",
         ],
@@ -73,7 +73,7 @@ def test_overrides_of_every_type(recipe_file: Path) -> None:
     )
     assert recipe.families["cups"].levels == [5] and recipe.families["cups"].ways == {"hasty": 0.5}
     more = recipe.stages["more"]
-    assert isinstance(more, GrpoSettings) and not more.normalise and more.optimiser.muon_rate == 1e-3
+    assert isinstance(more, RlSettings) and more.memory and more.optimiser.muon_rate == 1e-3
     assert recipe.evaluation.budgets == []
 
 

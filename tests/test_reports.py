@@ -122,12 +122,12 @@ def write_metrics(folder: Path, skill: Mapping[str, Mapping[str, float]], source
     rows: list[dict[str, object]] = []
     for stage, families in skill.items():
         goal = sum(families.values()) / len(families)
-        kind = "grpo" if stage.endswith("_rl") else "rft" if "rft" in stage else "sft"
+        kind = "rl" if stage.endswith("_rl") else "rft" if "rft" in stage else "sft"
         for step in range(60):
             progress = (step + 1) / 60
             level = goal * (0.6 + 0.4 * progress**0.5) + source.gauss(0, 0.02)
             row: dict[str, object] = {"stage": stage, "kind": kind, "step": step, "progress": progress, "loss": 1.0}
-            if kind == "grpo":
+            if kind == "rl":
                 row |= {"reward": level, "thinking_tokens": 24 + 9 * progress + source.gauss(0, 1)}
             if step % 10 == 9:
                 row |= {"dev_accuracy": level if step != 19 else float("nan")}

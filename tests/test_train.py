@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pytest
@@ -32,10 +32,21 @@ from thinkaloud.text import Message
 from thinkaloud.train import pipeline
 from thinkaloud.train.batches import Sample, batches, pack
 from thinkaloud.train.checkpoints import drop_states, load_state, save_state
-from thinkaloud.train.losses import group_advantages, kl_to_reference, policy_loss, token_logprobs
+from thinkaloud.train.groups import Group
+from thinkaloud.train.losses import (
+    Advantage,
+    advantages_of,
+    cispo_loss,
+    clipped_loss,
+    drift_weights,
+    entropies,
+    gspo_loss,
+    kl_to_reference,
+    token_logprobs,
+)
 from thinkaloud.train.optimiser import Optimiser, OptimiserSettings
 from thinkaloud.train.pipeline import prepare, train
-from thinkaloud.train.recipe import GrpoSettings, Recipe
+from thinkaloud.train.recipe import Recipe, RlSettings
 from thinkaloud.train.rl import learnable
 from thinkaloud.train.stage import Stage, stage_folder
 from thinkaloud.train.worker import run_stage
@@ -46,29 +57,73 @@ torch.set_num_threads(1)
 # --- losses and advantages ---
 
 
-def test_group_advantages_by_hand() -> None:
+def test_advantages_by_hand() -> None:
     root = math.sqrt(2)
-    np.testing.assert_allclose(group_advantages([1, 0, 0]), [root, -root / 2, -root / 2])
-    np.testing.assert_allclose(group_advantages([1, 0, 0], normalise=False), [2 / 3, -1 / 3, -1 / 3])
-    assert group_advantages([1, 1, 1]).tolist() == [0, 0, 0] and group_advantages([]).tolist() == []
+    np.testing.assert_allclose(advantages_of([1, 0, 0], "grpo"), [root, -root / 2, -root / 2])
+    np.testing.assert_allclose(advantages_of([1, 0, 0], "centred"), [2 / 3, -1 / 3, -1 / 3])
+    np.testing.assert_allclose(advantages_of([1, 0, 0], "maxrl"), [2, -1, -1])
+    for kind in get_args(Advantage):
+        assert advantages_of([1, 1, 1], kind).tolist() == [0, 0, 0] and advantages_of([], kind).tolist() == []
+        assert advantages_of([0, 0], kind).tolist() == [0, 0]
 
 
-def test_policy_loss_and_its_gradient_by_hand() -> None:
+def test_advantages_against_given_baselines() -> None:
+    """A belief of one half makes a signal of a group that is right throughout."""
+    np.testing.assert_allclose(advantages_of([1, 1], "centred", [0.5, 0.75]), [0.5, 0.25])
+    np.testing.assert_allclose(advantages_of([1, 0], "maxrl", [0.5, 0.25]), [1, -1])
+    np.testing.assert_allclose(advantages_of([1, 0], "grpo", [0.5, 0.5]), [1, -1])
+    assert advantages_of([1.0], "grpo", [1.0]).tolist() == [0.0]
+
+
+def test_clipped_loss_and_its_gradient_by_hand() -> None:
     """Ratios 1.5, 0.5, 1.1, 1.5, 0.5 under bounds 0.8 and 1.3: a clipped token has no gradient."""
     old = torch.tensor([-1.0, -2.0, -0.5, -1.0, -3.0])
     ratios = torch.tensor([1.5, 0.5, 1.1, 1.5, 0.5])
     logprobs = (old + ratios.log()).requires_grad_()
     advantages = torch.tensor([1.0, -1.0, 2.0, -1.0, 1.0])
-    losses = policy_loss(logprobs, old, advantages, clip_low=0.2, clip_high=0.3)
+    losses = clipped_loss(logprobs, old, advantages, clip_low=0.2, clip_high=0.3)
     torch.testing.assert_close(losses, torch.tensor([-1.3, 0.8, -2.2, 1.5, -0.5]))
     losses.sum().backward()
     torch.testing.assert_close(logprobs.grad, torch.tensor([0.0, 0.0, -2.2, 1.5, -0.5]))
 
 
+def test_cispo_keeps_the_gradient_of_every_token() -> None:
+    """Ratios 0.5, 1, 8 under a bound of 5: the gradient is minus ratio (at most 5) times advantage."""
+    old = torch.tensor([-2.0, -2.0, -4.0])
+    logprobs = (old + torch.tensor([0.5, 1.0, 8.0]).log()).requires_grad_()
+    cispo_loss(logprobs, old, torch.tensor([1.0, -2.0, 3.0]), clip_high=4.0).sum().backward()
+    torch.testing.assert_close(logprobs.grad, torch.tensor([-0.5, 2.0, -15.0]))
+
+
+def test_gspo_has_one_ratio_a_reply() -> None:
+    """Replies of ratios (2, 0.5) and (1.5, 1.5): geometric means 1 and 1.5, the second one clipped at 1.2."""
+    old = torch.tensor([-2.0, -2.0, -2.0, -2.0])
+    logprobs = (old + torch.tensor([2.0, 0.5, 1.5, 1.5]).log()).requires_grad_()
+    samples, advantages = torch.tensor([0, 0, 1, 1]), torch.tensor([1.0, 1.0, 2.0, 2.0])
+    losses = gspo_loss(logprobs, old, advantages, samples, clip_low=0.2, clip_high=0.2)
+    torch.testing.assert_close(losses, torch.tensor([-1.0, -1.0, -2.4, -2.4]))
+    losses.sum().backward()
+    torch.testing.assert_close(logprobs.grad, torch.tensor([-1.0, -1.0, 0.0, 0.0]))
+
+
+def test_drift_is_corrected_up_to_a_bound() -> None:
+    sampled = torch.tensor([-1.0, -1.0, -5.0])
+    trained = torch.tensor([-1.0, -2.0, -1.0], requires_grad=True)
+    weights = drift_weights(trained, sampled, most=2.0)
+    torch.testing.assert_close(weights, torch.tensor([1.0, math.exp(-1), 2.0]))
+    assert not weights.requires_grad
+
+
+def test_entropies_by_hand() -> None:
+    found = entropies(torch.tensor([[0.0, 0.0], [100.0, 0.0], [math.log(3), 0.0]]))
+    expected = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
+    torch.testing.assert_close(found, torch.tensor([math.log(2), 0.0, expected]))
+
+
 def test_on_policy_the_gradient_is_minus_the_advantage() -> None:
     old = torch.tensor([-1.0, -2.0, -3.0])
     logprobs = old.clone().requires_grad_()
-    policy_loss(logprobs, old, torch.tensor([0.5, 0.0, -2.0]), clip_low=0.2, clip_high=0.2).sum().backward()
+    clipped_loss(logprobs, old, torch.tensor([0.5, 0.0, -2.0]), clip_low=0.2, clip_high=0.2).sum().backward()
     assert logprobs.grad is not None and logprobs.grad.tolist() == [-0.5, 0.0, 2.0]
 
 
@@ -319,6 +374,25 @@ def the_coin() -> Iterator[None]:
         yield
 
 
+OWN = {
+    "advantage": "centred",
+    "loss": "cispo",
+    "clip_high": 4.0,
+    "length": "token",
+    "entropy": 0.1,
+    "drift": 2.0,
+    "memory": True,
+    "adaptive": 2,
+    "steering": True,
+    "hints": True,
+    "replay": 0.3,
+    "traces": 1,
+    "variants": 0.5,
+    "epochs": 2,
+}
+"Every part of our own recipe."
+
+
 def coin_recipe(run: Path) -> Recipe:
     common = {"batch_tokens": 400, "max_tokens": 24}
     group = {"problems": 8, "samples": 8, "minibatches": 2}
@@ -327,7 +401,17 @@ def coin_recipe(run: Path) -> Recipe:
         {"coin": {"train": 60, "ways": {"careful": 1, "hasty": 1}}},
         {
             "start": {"kind": "sft", "budget": 80_000, **common},
-            "rl": {"kind": "grpo", "init": "start", "budget": 25_000, **group, **common},
+            "rl": {"kind": "rl", "init": "start", "budget": 25_000, **group, **common},
+            "own": {
+                "kind": "rl",
+                "init": "start",
+                "budget": 10_000_000,
+                "rollouts": 900,
+                **group,
+                "samples": 4,
+                **OWN,
+                **common,
+            },
             "rft": {"kind": "rft", "init": "start", "budget": 12_000, "rounds": 2, **common},
         },
     )
@@ -352,7 +436,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, the_coin: None) -> Iterat
     yield run, costs
 
 
-STAGES = ["start", "rl", "rft"]
+STAGES = ["start", "rl", "own", "rft"]
 
 
 def untimed(folder: Path) -> list[dict[str, Any]]:
@@ -440,6 +524,8 @@ def test_a_stage_spends_its_budget_to_within_half_a_step(
 ) -> None:
     run, costs = finished
     budget = coin_recipe(run).stages[name].budget
+    if name == "own":  # its rollouts run out first: its budget is what it spent
+        budget = sum(costs[name])
     ledger = read_json(stage_folder(run, name) / "ledger.json")
     spent = ledger["update_tokens"] + (ledger["prompt_tokens"] + ledger["generated_tokens"]) / 3
     assert spent == pytest.approx(sum(costs[name]))
@@ -501,7 +587,7 @@ def test_prompt_and_forced_tokens_get_no_gradient(stage: Stage, way: str) -> Non
     if way == "fit":
         stage.fit(LEARNT, divisor=4)
     else:
-        settings = GrpoSettings(kind="grpo", budget=1, clip_low=100, clip_high=1e9)
+        settings = RlSettings(kind="rl", budget=1, clip_low=100, clip_high=1e9)
         stage.improve(LEARNT, settings, divisor=4)
     assert len(seen) == 1
     reached = seen[0].abs().sum(-1)[0] > 0
@@ -536,7 +622,7 @@ def test_the_divergence_is_added_and_counted(stage: Stage, length: Literal["samp
             )
         divergence = (torch.exp(then - now) - (then - now) - 1).sum()
         expected += float(divergence) / (int(mask.sum()) if length == "sample" else 1)
-    settings = GrpoSettings(kind="grpo", budget=1, clip_low=100, clip_high=1e9, length=length)
+    settings = RlSettings(kind="rl", budget=1, clip_low=100, clip_high=1e9, length=length)
     state = copy.deepcopy(stage.model.state_dict())
     without = stage.improve(LEARNT, settings, divisor=2)["loss"]
     stage.model.load_state_dict(state)
@@ -567,22 +653,32 @@ def a_rollout(label: str, length: int) -> Rollout:
         way="other",
         thinking_tokens=0,
         prompt_tokens=2,
+        prefix_tokens=0,
         finish="stop",
         version=0,
     )
 
 
-def test_learnable_drops_the_ungradable_and_the_uninformative() -> None:
-    settings = GrpoSettings(kind="grpo", budget=1)
-    group = [a_rollout("right", 3), a_rollout("wrong", 5), a_rollout("ungradable", 4), a_rollout("wrong", 3)]
-    samples = learnable(group, settings)
+def test_learnable_drops_the_uninformative() -> None:
+    settings = RlSettings(kind="rl", budget=1)
+    group = [a_rollout("right", 3), a_rollout("wrong", 5), a_rollout("wrong", 3)]
+    samples = learnable(group, [1.0, 0.0, 0.0], settings)
     root = math.sqrt(2)
     assert [sample.weight for sample in samples] == pytest.approx([root / 2, -root / 2 / 4, -root / 2 / 2])
-    assert [sample.mask for sample in samples] == [rollout.sampled for rollout in group if rollout is not group[2]]
-    by_token = learnable(group, settings.model_copy(update={"length": "token", "normalise": False}))
+    assert [sample.mask for sample in samples] == [rollout.sampled for rollout in group]
+    by_token = learnable(
+        group, [1.0, 0.0, 0.0], settings.model_copy(update={"length": "token", "advantage": "centred"})
+    )
     assert [sample.weight for sample in by_token] == pytest.approx([2 / 3, -1 / 3, -1 / 3])
-    for alike in ([group[0], group[2]], [group[1], group[3]], [group[2]]):
-        assert learnable(alike, settings) == []
+    assert learnable(group, [1.0, 1.0, 1.0], settings) == [] == learnable([], [], settings)
+
+
+def test_an_ungradable_reply_is_none_of_its_group() -> None:
+    replies = [a_rollout(label, 3) for label in ("right", "ungradable", "wrong")]
+    group = Group(problem=replies[0].problem, asked=replies[0].problem, rollouts=replies)
+    assert group.graded == [replies[0], replies[2]] and group.informative
+    group.rollouts = replies[:2]
+    assert not group.informative
 
 
 def test_memorising_works(stage: Stage) -> None:

@@ -13,12 +13,20 @@ class Ledger:
     "different demonstrations trained on"
     demonstration_tokens: int = 0
     "tokens of those demonstrations, once each"
+    variants: int = 0
+    "different problems made from those by a change that leaves the answer as it was"
+    hint_tokens: int = 0
+    "tokens of demonstrations given as the beginning of a reply"
     rollouts: int = 0
     "completions sampled for training"
     prompt_tokens: int = 0
     "prompt tokens processed for those rollouts"
     generated_tokens: int = 0
     "tokens of those rollouts, discarded ones included"
+    steered: int = 0
+    "those of them that went on from a given beginning"
+    replayed: int = 0
+    "replies of earlier steps that were trained on once more, each time"
     discarded_tokens: int = 0
     "generated tokens that no update used"
     repeated_tokens: int = 0

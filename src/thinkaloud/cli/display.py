@@ -167,7 +167,7 @@ def _speaker(statuses: Sequence["StageStatus"]) -> "StageStatus | None":
     thinking = [status for status in statuses if status.row.get("sample", {}).get("thinking")]
     return max(
         thinking,
-        key=lambda status: (status.state == "training", status.kind == "grpo", status.progress < 1, status.progress),
+        key=lambda status: (status.state == "training", status.kind == "rl", status.progress < 1, status.progress),
         default=None,
     )
 

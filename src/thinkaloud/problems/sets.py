@@ -78,7 +78,7 @@ def checked_levels(family: Family, levels: Sequence[int] | None) -> tuple[int, .
     """The levels asked for (all of the family's when None); a UserError names one that it doesn't have."""
     if levels is None:
         return family.levels
-    unknown = [level for level in levels if level not in family.levels]
+    unknown = [level for level in levels if level not in family.levels + family.beyond]
     if unknown or not levels:
         wrong = f"the unknown level {unknown[0]}" if unknown else "an empty list of levels"
         raise UserError(f"{family.name} got {wrong}; take some of {', '.join(map(str, family.levels))}")

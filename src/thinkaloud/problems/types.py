@@ -114,6 +114,8 @@ class Family(ABC):
     "Every level that can be generated, easiest first."
     ways: tuple[str, ...]
     "Ways of working that can be demonstrated; the first is `careful`."
+    beyond: tuple[int, ...] = ()
+    "Levels past those, for measuring out of range; never drawn unless asked for."
     words: tuple[str, ...]
     "Every pre-token (GPT-2 rule: a leading space belongs to the word) of its prompts and demonstrations."
 
@@ -132,6 +134,10 @@ class Family(ABC):
     @abstractmethod
     def way_of(self, problem: Problem, thinking: str) -> str:
         """Names the way in which a monologue works, right or not: one of `ways`, or `other`."""
+
+    def variant(self, problem: Problem, rng: random.Random) -> Problem:
+        """Another problem whose answer is provably the same, by a change the family knows; or the problem itself."""
+        return problem
 
     def problem(self, *, level: int, question: str, reference: Any, canonical: str) -> Problem:
         """A problem of this family with a single user message."""

@@ -175,7 +175,7 @@ def _training(run: Run) -> str:
         "Learning",
         grid(
             figure(plots.learning_curves(run, "dev_accuracy"), "Accuracy on held-out problems during training"),
-            figure(plots.learning_curves(run, "reward", "grpo"), "Reward during reinforcement learning"),
+            figure(plots.learning_curves(run, "reward", "rl"), "Reward during reinforcement learning"),
             figure(plots.length_and_accuracy(run), "Monologue and accuracy during RL", f"Stage {AFTER}."),
             figure(plots.votes(run), "Several samples a problem", "At the temperature of the evaluation."),
         ),

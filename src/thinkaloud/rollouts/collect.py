@@ -33,6 +33,23 @@ class Sampling:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ask:
+    """Replies wanted to one problem.
+
+    Example: `Ask(problem=problem, samples=4, first=4)` is the second four of a group of eight.
+    """
+
+    problem: Problem
+    "what is asked"
+    samples: int
+    "how many replies"
+    first: int = 0
+    "number of the first one: a reply's noise is keyed by its number"
+    prefix: tuple[int, ...] = ()
+    "ids of a thought's beginning that every reply goes on from"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rollout:
     """One judged reply: a flat sequence with a mask.
 
@@ -44,7 +61,7 @@ class Rollout:
     ids: tuple[int, ...]
     "prompt and completion"
     sampled: tuple[bool, ...]
-    "true for tokens the policy sampled; prompt and forced tokens are never trained on"
+    "true for tokens the policy sampled; prompt, given and forced tokens are never trained on"
     logprobs: tuple[float, ...]
     "the sampler's log-prob of each id (0 for the prompt)"
     thinking: str
@@ -59,6 +76,8 @@ class Rollout:
     "sampled tokens of the monologue"
     prompt_tokens: int
     "tokens of the prompt"
+    prefix_tokens: int
+    "tokens of the thought that were given, not sampled"
     finish: str
     "why it ended: 'stop' or 'length'"
     version: int
@@ -75,7 +94,8 @@ class Rollout:
             "verdict": self.verdict.label,
             "reason": self.verdict.reason,
             "way": self.way,
-            "tokens": len(self.ids) - self.prompt_tokens,
+            "tokens": len(self.ids) - self.prompt_tokens - self.prefix_tokens,
+            "prefix_tokens": self.prefix_tokens,
             "thinking_tokens": self.thinking_tokens,
             "finish": self.finish,
             "version": self.version,
@@ -93,20 +113,29 @@ def collect(
 ) -> list[list[Rollout]]:
     """`sampling.samples` judged replies to each problem, in the order of `problems`.
 
-    A problem's noise depends on `seed` and its own id only. Every prompt is prefilled once, and none for free: what
-    was asked before is forgotten, so that the ledger is the same for a run that was stopped and resumed.
+    What was asked before is forgotten: every prompt is prefilled once, and none for free.
     """
     engine.forget()
-    prompts = [tuple(template.prompt(problem.messages, thinking=sampling.thinking)) for problem in problems]
+    asks = [Ask(problem=problem, samples=sampling.samples) for problem in problems]
+    return attempt(engine, template, asks, sampling, seed=seed)
+
+
+def attempt(
+    engine: Engine, template: ChatTemplate, asks: Sequence[Ask], sampling: Sampling, *, seed: int
+) -> list[list[Rollout]]:
+    """The judged replies of each ask, in order; an ask's noise depends on `seed`, its problem and its numbers only."""
+    prompts = [tuple(template.prompt(ask.problem.messages, thinking=sampling.thinking)) for ask in asks]
     requests = [
-        request_for(template, prompt, sampling, seed=noise_seed(seed, problem.id), sample=sample)
-        for problem, prompt in zip(problems, prompts, strict=True)
-        for sample in range(sampling.samples)
+        request_for(
+            template, prompt + ask.prefix, sampling, seed=noise_seed(seed, ask.problem.id), sample=ask.first + number
+        )
+        for ask, prompt in zip(asks, prompts, strict=True)
+        for number in range(ask.samples)
     ]
     completions = iter(engine.generate(requests))
     return [
-        [_judge(problem, prompt, next(completions), template, sampling.thinking) for _ in range(sampling.samples)]
-        for problem, prompt in zip(problems, prompts, strict=True)
+        [_judge(ask, prompt, next(completions), template, sampling.thinking) for _ in range(ask.samples)]
+        for ask, prompt in zip(asks, prompts, strict=True)
     ]
 
 
@@ -143,21 +172,23 @@ def way_of(problem: Problem, thinking: str, thinks: bool) -> str:
 
 
 def _judge(
-    problem: Problem, prompt: tuple[int, ...], completion: Completion, template: ChatTemplate, thinking: bool
+    ask: Ask, prompt: tuple[int, ...], completion: Completion, template: ChatTemplate, thinking: bool
 ) -> Rollout:
-    message = template.parse(completion.token_ids, thinking=thinking)
+    problem, given = ask.problem, prompt + ask.prefix
+    message = template.parse(ask.prefix + completion.token_ids, thinking=thinking)
     thought = message.thinking or ""
     return Rollout(
         problem=problem,
-        ids=prompt + completion.token_ids,
-        sampled=(False,) * len(prompt) + completion.sampled,
-        logprobs=(0.0,) * len(prompt) + completion.logprobs,
+        ids=given + completion.token_ids,
+        sampled=(False,) * len(given) + completion.sampled,
+        logprobs=(0.0,) * len(given) + completion.logprobs,
         thinking=thought,
         answer=message.content,
         verdict=verdict_on(problem, message.content, completion.finish),
         way=way_of(problem, thought, thinking),
         thinking_tokens=completion.thinking_tokens,
         prompt_tokens=len(prompt),
+        prefix_tokens=len(ask.prefix),
         finish=completion.finish,
         version=completion.version,
     )

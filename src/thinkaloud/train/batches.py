@@ -25,6 +25,8 @@ class Sample:
     "weight of each token's loss; in reinforcement learning the advantage"
     logprobs: tuple[float, ...] = ()
     "log-probs under the policy that sampled it, one an id (0 for the prompt); empty in fine-tuning"
+    factors: tuple[float, ...] = ()
+    "what each id's weight is multiplied by; empty: 1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,8 @@ class TrainBatch:
     "[n] the sampler's log-prob of each (0 in fine-tuning)"
     lengths: Tensor
     "[n] how many tokens of its own sample are trained on"
+    samples: Tensor
+    "[n] number of its own sample within the batch"
     tokens: int
     "tokens of all samples, padding not counted"
 
@@ -80,7 +84,8 @@ def batches(samples: Sequence[Sample], *, row_tokens: int = 192, batch_tokens: i
 
 def _build(rows: list[list[Sample]]) -> TrainBatch:
     length = max(sum(len(sample.ids) for sample in row) for row in rows)
-    ids, positions, documents, learnt, lengths, weights, logprobs = ([] for _ in range(7))
+    ids, positions, documents, learnt, lengths, weights, logprobs, numbers = ([] for _ in range(8))
+    count = 0
     for row in rows:
         pad = length - sum(len(sample.ids) for sample in row)
         ids.append([i for sample in row for i in sample.ids] + [0] * pad)
@@ -88,7 +93,11 @@ def _build(rows: list[list[Sample]]) -> TrainBatch:
         documents.append([d for d, sample in enumerate(row) for _ in sample.ids] + [-1] * pad)
         learnt.append([m and p > 0 for sample in row for p, m in enumerate(sample.mask)] + [False] * pad)
         lengths.append([sum(sample.mask) for sample in row for _ in sample.ids] + [0] * pad)
-        weights.append([sample.weight for sample in row for _ in sample.ids] + [0.0] * pad)
+        numbers.append([count + d for d, sample in enumerate(row) for _ in sample.ids] + [0] * pad)
+        count += len(row)
+        factors = [f for sample in row for f in (sample.factors or [1.0] * len(sample.ids))]
+        owned = [sample.weight for sample in row for _ in sample.ids]
+        weights.append([w * f for w, f in zip(owned, factors, strict=True)] + [0.0] * pad)
         logprobs.append([x for sample in row for x in (sample.logprobs or [0.0] * len(sample.ids))] + [0.0] * pad)
     ids_RT = torch.tensor(ids)
     document_RT = torch.tensor(documents)
@@ -107,5 +116,6 @@ def _build(rows: list[list[Sample]]) -> TrainBatch:
         weights=torch.tensor(weights)[learnt_RT],
         logprobs=torch.tensor(logprobs)[learnt_RT],
         lengths=torch.tensor(lengths)[learnt_RT],
+        samples=torch.tensor(numbers)[learnt_RT],
         tokens=int((document_RT >= 0).sum()),
     )

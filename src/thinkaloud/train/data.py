@@ -4,9 +4,10 @@ import random
 from collections.abc import Mapping, Sequence
 
 from thinkaloud.problems import FAMILIES, Problem, draw
+from thinkaloud.problems.sets import Split
 from thinkaloud.text import ChatTemplate, Message, Tokenizer
 from thinkaloud.train.batches import Sample
-from thinkaloud.train.recipe import Recipe
+from thinkaloud.train.recipe import FamilySettings, Recipe, StageSettings
 
 SEALED_SEED = 0
 "Dev and test problems are the same for every seed of a run, so that runs can be paired by problem."
@@ -17,22 +18,35 @@ def tokenizer_of(recipe: Recipe) -> Tokenizer:
     return Tokenizer.build(word for family in recipe.families for word in FAMILIES[family].words)
 
 
-def train_problems(recipe: Recipe) -> list[Problem]:
-    """The problems a run may learn from, families in turn."""
+def families_of(recipe: Recipe, stage: StageSettings) -> dict[str, FamilySettings]:
+    """The families that a stage uses."""
+    return {name: recipe.families[name] for name in stage.families or recipe.families}
+
+
+def train_problems(recipe: Recipe, stage: StageSettings) -> list[Problem]:
+    """The problems a stage may learn from, family after family; of a subset each family gives the same number."""
+    families = families_of(recipe, stage)
+    share = None if stage.subset is None else -(-stage.subset // len(families))
     return [
         problem
-        for name, family in recipe.families.items()
-        for problem in draw(name, "train", family.train, recipe.run.seed, family.levels)
+        for name, family in families.items()
+        for problem in draw(name, "train", min(share or family.train, family.train), recipe.run.seed, family.levels)
     ]
 
 
-def held_out(recipe: Recipe, split: str, count: int) -> list[Problem]:
-    """`count` problems of `split` ("dev" or "test"), equally many of each family, the same for every seed."""
-    share = -(-count // len(recipe.families))
+def held_out(recipe: Recipe, split: Split, count: int, stage: StageSettings, *, beyond: bool = False) -> list[Problem]:
+    """`count` problems of "dev" or "test", equally many of each of the stage's families, the same for every seed.
+
+    `beyond` takes the levels past those that are trained on, of families that have such.
+    """
+    families = families_of(recipe, stage)
+    if beyond:
+        families = {name: family for name, family in families.items() if FAMILIES[name].beyond}
+    share = -(-count // max(1, len(families)))
     return [
         problem
-        for name, family in recipe.families.items()
-        for problem in draw(name, "dev" if split == "dev" else "test", share, SEALED_SEED, family.levels)
+        for name, family in families.items()
+        for problem in draw(name, split, share, SEALED_SEED, FAMILIES[name].beyond if beyond else family.levels)
     ]
 
 

@@ -35,7 +35,7 @@ class StageStatus:
     name: str
     "its name"
     kind: str
-    "sft, grpo or rft"
+    "sft, rl or rft"
     budget: float
     "its compute in training tokens"
     state: str = "waiting"

@@ -1,7 +1,7 @@
 """The schema of a recipe: what is learnt, from what, in which stages, and how it is measured."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -69,6 +69,10 @@ class EvaluationSettings(Settings):
     "points of a learning curve"
     temperature: float = 1.0
     "of test and dev replies"
+    samples: int = 1
+    "replies to each test problem"
+    beyond: int = 0
+    "test problems out of range (longer, larger) besides, all families together that have such"
     probe: list[str] = []
     "stages whose budget curve and majority vote are measured"
     probe_problems: int = 500
@@ -82,12 +86,16 @@ class EvaluationSettings(Settings):
 
 
 class _StageSettings(Settings):
+    families: list[str] = []
+    "families it uses; empty: all of the recipe's"
+    subset: int | None = Field(None, ge=1)
+    "how many of their training problems it may see, families in turn; None: all"
     init: str | None = None
     "stage whose model this one starts from; None: fresh weights"
     thinking: bool = True
     "whether the model thinks before it answers"
     budget: float = Field(gt=0)
-    "compute in training tokens: a trained token counts 1, a processed or generated one 1/3 (6N against 2N)"
+    "most compute in training tokens: a trained token counts 1, a processed or generated one 1/3 (6N against 2N)"
     batch_tokens: int = 4096
     "tokens of one fine-tuning step"
     max_tokens: int = 96
@@ -105,29 +113,72 @@ class SftSettings(_StageSettings):
     "for a family: other shares of the ways of working than the family's own"
 
 
-class GrpoSettings(_StageSettings):
-    """Reinforcement learning with verifiable rewards: GRPO (arXiv 2402.03300), the recipe of DeepSeek-R1."""
+class RlSettings(_StageSettings):
+    """Reinforcement learning with verifiable rewards; the defaults are GRPO (arXiv 2402.03300) without its KL term."""
 
-    kind: Literal["grpo"]
+    kind: Literal["rl"]
     "reinforcement learning"
-    problems: int = 32
+    rollouts: int | None = Field(None, ge=1)
+    "the stage also ends once that many replies were sampled; None: only the compute counts"
+    reward: Literal["verdict", "format"] = "verdict"
+    "what is rewarded: a right answer, or (a control) any answer after a closed thought"
+    problems: int = Field(32, ge=1)
     "problems a step"
-    samples: int = 8
+    samples: int = Field(8, ge=1)
     "replies a problem: the group"
     temperature: float = 1.0
     "of the rollouts"
+    minibatches: int = Field(1, ge=1)
+    "parts that a step's replies are divided into, an update each"
+    epochs: int = Field(1, ge=1)
+    "how often each reply is used in its own step"
+
+    advantage: Literal["grpo", "centred", "maxrl"] = "grpo"
+    "reward minus the group's mean: over its standard deviation, as it is (Dr. GRPO), or over the mean (MaxRL)"
+    loss: Literal["clip", "cispo", "gspo"] = "clip"
+    "clipped surrogate a token, weighted log-likelihood (CISPO), clipped surrogate a reply (GSPO)"
+    length: Literal["sample", "token", "constant"] = "sample"
+    "mean of the loss: over each reply first (GRPO as published), over all tokens alike, or over max_tokens (Dr. GRPO)"
     clip_low: float = 0.2
     "the ratio is kept above 1 - clip_low"
     clip_high: float = 0.2
     "and below 1 + clip_high"
-    normalise: bool = True
-    "divide a group's advantages by their standard deviation"
-    length: Literal["sample", "token"] = "sample"
-    "mean of the loss: over each reply first (GRPO as published), or over all tokens alike"
     kl: float = 0.0
     "weight of the KL divergence to the stage's first weights"
-    minibatches: int = 1
-    "updates a step"
+    entropy: float | None = None
+    "entropy in nats a token that a bonus or a penalty steers to; None: left alone"
+    drift: float | None = None
+    "most that the sampler's drift from the trainer is corrected by, a factor a token; None: not corrected"
+
+    least: int = Field(0, ge=0)
+    "informative replies that an update waits for, collected over steps; 0: every step updates"
+
+    dynamic: bool = False
+    "sample on until enough groups hold both outcomes, the others discarded (DAPO, arXiv 2503.14476)"
+    memory: bool = False
+    "a belief of each problem's pass rate selects problems, gives the baseline and retires what is known"
+    decay: float = Field(0.7, gt=0, le=1)
+    "what older outcomes weigh in a belief after each visit"
+    uniform: float = Field(0.1, ge=0, le=1)
+    "share of the problems that is chosen without regard to beliefs"
+    retire: float = Field(0.95, gt=0.5, le=1)
+    "pass rate above which (or below 1 minus which) a problem is left out, but for the uniform share"
+    adaptive: int = Field(0, ge=0)
+    "replies a problem drawn at a time, up to `samples`, until both outcomes are there; 0: all at once"
+    steering: bool = False
+    "problems hardly ever or nearly always solved go on from the beginning of an own right or wrong thought"
+    hints: bool = False
+    "steering takes a demonstration's beginning where no own right thought is known"
+    replay: float = Field(0.0, ge=0, lt=1)
+    "share of an update's replies that are right ones of earlier steps"
+    replay_age: int = 50
+    "steps after which a reply is no longer replayed"
+    replay_from: Path | None = None
+    "a stage's folder of another run whose kept replies are replayed too"
+    traces: int = Field(0, ge=0)
+    "fine-tuning updates on own right replies after every step"
+    variants: float = Field(0.0, ge=0, le=1)
+    "share of the problems asked in a variant with the same answer, where the family has such"
 
 
 class RftSettings(_StageSettings):
@@ -147,7 +198,7 @@ class RftSettings(_StageSettings):
     "of the replies"
 
 
-StageSettings = Annotated[SftSettings | GrpoSettings | RftSettings, Field(discriminator="kind")]
+StageSettings = Annotated[SftSettings | RlSettings | RftSettings, Field(discriminator="kind")]
 
 
 class StudySettings(Settings):
@@ -155,6 +206,20 @@ class StudySettings(Settings):
 
     stages: dict[str, StageSettings] = {}
     "stages that only the study runs"
+    families: list[str] = []
+    "families that the arms are tried on one by one; each starts from the stage FAMILY.start"
+    sizes: list[int] = []
+    "numbers of problems that an arm may see, one run each"
+    arms: dict[str, dict[str, Any]] = {}
+    "what is compared: settings of a stage; `like` names an arm to take others from, `sizes` stands for the study's"
+    baselines: list[str] = []
+    "arms that ours is measured against"
+    ours: str = "ours"
+    "our arm"
+    margin: float = 0.01
+    "how much less accuracy still counts as the same"
+    target_share: float = 0.9
+    "the target: the start and this share of what the tuned baseline gains on the most problems"
 
 
 class Recipe(Settings):

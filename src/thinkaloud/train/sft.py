@@ -1,7 +1,7 @@
 """Fine-tuning on demonstrations: the cold start, and the control that just goes on with it."""
 
 from thinkaloud.train.batches import Sample
-from thinkaloud.train.data import demonstrations
+from thinkaloud.train.data import demonstrations, families_of
 from thinkaloud.train.recipe import SftSettings
 from thinkaloud.train.stage import Stage
 
@@ -10,7 +10,7 @@ def train_sft(stage: Stage) -> None:
     """Go through the demonstrations in ever new order until the budget is spent."""
     settings = stage.settings
     assert isinstance(settings, SftSettings)
-    ways = {name: settings.ways.get(name, family.ways) for name, family in stage.recipe.families.items()}
+    ways = {name: settings.ways.get(name, family.ways) for name, family in families_of(stage.recipe, settings).items()}
     samples = demonstrations(
         stage.problems, stage.template, ways, thinking=settings.thinking, seed=stage.recipe.run.seed
     )

@@ -20,16 +20,17 @@ from thinkaloud.base.run import Journal, read_json, read_jsonl, write_json
 from thinkaloud.engine import Engine
 from thinkaloud.model import ModelConfig, Transformer, load_model, save_model
 from thinkaloud.problems import Problem
-from thinkaloud.rollouts import Rollout, Sampling, collect
+from thinkaloud.rollouts import Ask, Rollout, Sampling, attempt, collect
 from thinkaloud.rollouts.collect import noise_seed
 from thinkaloud.text import ChatTemplate
-from thinkaloud.train.batches import Sample, TrainBatch, batches
+from thinkaloud.train.batches import Sample, batches
 from thinkaloud.train.checkpoints import drop_states, load_state, save_state
 from thinkaloud.train.data import held_out, tokenizer_of, train_problems
 from thinkaloud.train.describe import curve_point
-from thinkaloud.train.losses import kl_to_reference, policy_loss, token_logprobs
+from thinkaloud.train.losses import token_logprobs
 from thinkaloud.train.optimiser import Optimiser
-from thinkaloud.train.recipe import GrpoSettings, Recipe, StageSettings
+from thinkaloud.train.policy import predictions, surrogate_gradients
+from thinkaloud.train.recipe import Recipe, RlSettings, StageSettings
 
 GENERATED = 1 / 3
 "A processed or generated token's compute (2N) in training tokens (6N)."
@@ -49,8 +50,8 @@ class Stage:
         self.folder = stage_folder(run, name)
         self.tokenizer = tokenizer_of(recipe)
         self.template = ChatTemplate(self.tokenizer)
-        self.problems = train_problems(recipe)
-        self.dev = held_out(recipe, "dev", recipe.evaluation.dev)
+        self.problems = train_problems(recipe, self.settings)
+        self.dev = held_out(recipe, "dev", recipe.evaluation.dev, self.settings)
         self.model = self._first_weights()
         self.engine = Engine(self.model)
         self.optimiser = Optimiser(self.model, self.settings.optimiser)
@@ -58,6 +59,7 @@ class Stage:
         self.step, self.spent, self.measured = 0, 0.0, 0
         self.cursors: dict[str, int] = {}
         self.last_cost = self._spent_before = 0.0
+        self.last_rollouts = self._rollouts_before = 0
         self.seen: set[str] = set()
         self.extra: dict[str, Any] = {}
         self._resume()
@@ -76,13 +78,20 @@ class Stage:
 
     @property
     def progress(self) -> float:
-        """Share of the budget that is spent, 0 to 1."""
-        return min(1.0, self.spent / self.settings.budget)
+        """Share of what it may spend that is spent, 0 to 1: compute, or rollouts where those run out first."""
+        return min(1.0, max(spent / most for spent, _, most in self._limits()))
+
+    def _limits(self) -> list[tuple[float, float, float]]:
+        """(spent, what the last step cost, most) of each thing that ends the stage."""
+        limits = [(self.spent, self.last_cost, float(self.settings.budget))]
+        if isinstance(self.settings, RlSettings) and self.settings.rollouts is not None:
+            limits.append((self.ledger.rollouts, self.last_rollouts, float(self.settings.rollouts)))
+        return limits
 
     @property
     def finished(self) -> bool:
-        """Whether the budget is spent, to within half a step, so that stages of equal budget are equal within it."""
-        return self.spent + self.last_cost / 2 >= self.settings.budget
+        """Whether a budget is spent, to within half a step, so that stages of equal budget are equal within it."""
+        return any(spent + last / 2 >= most for spent, last, most in self._limits())
 
     def order(self, count: int, salt: str, items: int) -> list[int]:
         """The next `count` indices into the list `salt` of `items`: every epoch is a permutation of its own."""
@@ -97,19 +106,30 @@ class Stage:
     # --- what it does ---
 
     def rollouts(self, problems: Sequence[Problem], sampling: Sampling) -> list[list[Rollout]]:
-        """Judged replies for training, accounted for and written to disk."""
+        """A group of judged replies to each problem."""
+        self.seen.update(problem.id for problem in problems)
+        return self.attempts([Ask(problem=problem, samples=sampling.samples) for problem in problems], sampling)
+
+    def attempts(self, asks: Sequence[Ask], sampling: Sampling, *, part: int = 0) -> list[list[Rollout]]:
+        """Judged replies for training, accounted for and written to disk. `part` numbers the calls of one step.
+
+        The first call of a step forgets all prompts, so that the ledger of a run that went on from a checkpoint is the
+        same as that of one never stopped.
+        """
+        if part == 0:
+            self.engine.forget()
         before = self.engine.prefilled_tokens
-        groups = collect(self.engine, self.template, problems, sampling, seed=self._seed("rollouts"))
+        groups = attempt(self.engine, self.template, asks, sampling, seed=self._seed("rollouts"))
         prompt_tokens = self.engine.prefilled_tokens - before
         flat = [rollout for group in groups for rollout in group]
-        generated = sum(len(rollout.ids) - rollout.prompt_tokens for rollout in flat)
-        self.seen.update(problem.id for problem in problems)
+        generated = sum(len(rollout.ids) - rollout.prompt_tokens - rollout.prefix_tokens for rollout in flat)
+        self.ledger.steered += sum(rollout.prefix_tokens > 0 for rollout in flat)
         self.ledger.rollouts += len(flat)
         self.ledger.verifier_calls += len(flat)
         self.ledger.ungradable += sum(rollout.verdict.label == "ungradable" for rollout in flat)
         self.ledger.prompt_tokens += prompt_tokens
         self.ledger.generated_tokens += generated
-        self._spend(processed=prompt_tokens + generated)
+        self.spend(processed=prompt_tokens + generated)
         self._rollouts_journal.write([{"step": self.step, **rollout.row()} for rollout in flat])
         return groups
 
@@ -117,52 +137,28 @@ class Stage:
         """One optimiser step on the weighted log-likelihood of `samples`: the sum over their tokens, over `divisor`."""
         total = 0.0
         for batch in batches(samples):
-            loss = -(self._logprobs(self.model, batch) * batch.weights).sum() / divisor
+            logprobs = token_logprobs(predictions(self.model, batch), batch.targets)
+            loss = -(logprobs * batch.weights).sum() / divisor
             loss.backward()
             total += float(loss.detach())
             self._trained(batch.tokens)
         return {"loss": total, **self._apply()}
 
-    def improve(self, samples: Sequence[Sample], settings: GrpoSettings, *, divisor: float) -> dict[str, float]:
-        """One optimiser step on the clipped surrogate; logs the raw gap between sampler's and trainer's log-probs."""
-        total, gaps, clipped = 0.0, [], []
-        for batch in batches(samples):
-            logprobs = self._logprobs(self.model, batch)
-            losses = policy_loss(
-                logprobs,
-                batch.logprobs,
-                batch.weights,
-                clip_low=settings.clip_low,
-                clip_high=settings.clip_high,
-            )
-            if settings.kl > 0:
-                with torch.no_grad():
-                    reference = self._logprobs(self.reference, batch)
-                self.ledger.reference_tokens += batch.tokens
-                self._spend(processed=batch.tokens)
-                share = 1.0 / batch.lengths if settings.length == "sample" else torch.ones_like(reference)
-                losses = losses + settings.kl * kl_to_reference(logprobs, reference) * share
-            loss = losses.sum() / divisor
-            loss.backward()
-            total += float(loss.detach())
-            gap = logprobs.detach() - batch.logprobs
-            gaps.append(gap.abs())
-            too_high, too_low = gap.exp() > 1 + settings.clip_high, gap.exp() < 1 - settings.clip_low
-            clipped.append(torch.where(batch.weights > 0, too_high, too_low).float())
-            self._trained(batch.tokens)
-        gap = torch.cat(gaps)
-        return {
-            "loss": total,
-            "logprob_gap_mean": float(gap.mean()),
-            "logprob_gap_max": float(gap.max()),
-            "clipped": float(torch.cat(clipped).mean()),
-            **self._apply(),
-        }
+    def improve(
+        self, samples: Sequence[Sample], settings: RlSettings, *, divisor: float, bonus: float = 0.0
+    ) -> dict[str, float]:
+        """One optimiser step on the stage's loss; logs the raw gap between sampler's and trainer's log-probs.
 
-    @staticmethod
-    def _logprobs(model: Transformer, batch: TrainBatch) -> Tensor:
-        hidden = model(batch.ids, batch.positions, batch.visible)[batch.predicts]
-        return token_logprobs(model.logits(hidden), batch.targets)
+        `bonus` weighs the mean entropy of the tokens, which is then raised (or lowered, where it is negative).
+        """
+        reference = self.reference if settings.kl > 0 else None
+        row = surrogate_gradients(self.model, reference, samples, settings, divisor=divisor, bonus=bonus)
+        tokens = sum(len(sample.ids) for sample in samples)
+        self._trained(tokens)
+        if reference is not None:
+            self.ledger.reference_tokens += tokens
+            self.spend(processed=tokens)
+        return {**row, **self._apply()}
 
     @cached_property
     def reference(self) -> Transformer:
@@ -171,7 +167,7 @@ class Stage:
 
     def _trained(self, tokens: int) -> None:
         self.ledger.update_tokens += tokens
-        self._spend(trained=tokens)
+        self.spend(trained=tokens)
 
     def _apply(self) -> dict[str, float]:
         norm, faulty = self.optimiser.step(self.progress)
@@ -180,7 +176,8 @@ class Stage:
         self.engine.refresh()
         return {"gradient_norm": norm, "skipped": float(faulty is not None)}
 
-    def _spend(self, *, trained: int = 0, processed: int = 0) -> None:
+    def spend(self, *, trained: int = 0, processed: int = 0) -> None:
+        """Account for tokens trained on, and processed or generated."""
         self.spent += trained + processed * GENERATED
         self.ledger.compute_flops += self.model.size * (6 * trained + 2 * processed)
 
@@ -193,6 +190,8 @@ class Stage:
         """Log a step; at the points of the learning curve measure on dev problems and write a checkpoint."""
         self.step += 1
         self.last_cost, self._spent_before = self.spent - self._spent_before, self.spent
+        self.last_rollouts = self.ledger.rollouts - self._rollouts_before
+        self._rollouts_before = self.ledger.rollouts
         if self.progress * self.recipe.evaluation.points >= self.measured or self.finished:
             row = {**row, **self._measure()}
             self.measured = int(self.progress * self.recipe.evaluation.points) + 1
@@ -210,6 +209,9 @@ class Stage:
             "progress": round(self.progress, 4),
             "seconds": round(self.ledger.seconds, 2),
             "spent": round(self.spent, 3),
+            "rollouts": self.ledger.rollouts,
+            "generated_tokens": self.ledger.generated_tokens,
+            "update_tokens": self.ledger.update_tokens,
         }
         tail = {key: _plain(value) for key, value in row.items()}
         self._metrics_journal.write([head | tail])
@@ -245,6 +247,7 @@ class Stage:
             "step": self.step,
             "spent": self.spent,
             "last_cost": self.last_cost,
+            "last_rollouts": self.last_rollouts,
             "cursors": self.cursors,
             "measured": self.measured,
             "version": self.engine.version,
@@ -267,6 +270,7 @@ class Stage:
             self.optimiser.load_state({n[len(mark) :]: t for n, t in tensors.items() if n.startswith(mark)})
             self.step, self.spent, self.cursors = facts["step"], facts["spent"], facts["cursors"]
             self.last_cost, self._spent_before = facts["last_cost"], self.spent
+            self.last_rollouts, self._rollouts_before = facts["last_rollouts"], facts["ledger"]["rollouts"]
             self.measured, self.extra, self.seen = facts["measured"], facts["extra"], set(facts["seen"])
             self.engine.version = facts["version"]
             self.ledger = Ledger(**facts["ledger"])

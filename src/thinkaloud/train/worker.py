@@ -21,11 +21,11 @@ from thinkaloud.text import ChatTemplate, Tokenizer
 from thinkaloud.train.data import held_out
 from thinkaloud.train.recipe import Recipe
 from thinkaloud.train.rft import train_rft
-from thinkaloud.train.rl import train_grpo
+from thinkaloud.train.rl import train_rl
 from thinkaloud.train.sft import train_sft
 from thinkaloud.train.stage import Stage, stage_folder
 
-LOOPS = {"sft": train_sft, "grpo": train_grpo, "rft": train_rft}
+LOOPS = {"sft": train_sft, "rl": train_rl, "rft": train_rft}
 
 
 def run_stage(run: Path, name: str) -> None:
@@ -46,10 +46,13 @@ def measure(run: Path, recipe: Recipe, name: str) -> None:
     settings, wanted = recipe.evaluation, recipe.stages[name]
     folder = stage_folder(run, name)
     engine, template = Engine(load_model(folder / "model")), ChatTemplate(Tokenizer.load(folder / "model"))
-    test = held_out(recipe, "test", settings.test)
-    probe = held_out(recipe, "test", min(settings.probe_problems, settings.test))  # the first ones of each family's
+    test = held_out(recipe, "test", settings.test, wanted)
+    probe_count = min(settings.probe_problems, settings.test)
+    probe = held_out(recipe, "test", probe_count, wanted)  # the first ones of each family's
 
-    def measured(problems: list[Problem], *, budget: int | None = None, samples: int = 1) -> dict[str, Any]:
+    def measured(
+        problems: list[Problem], *, budget: int | None = None, samples: int = settings.samples
+    ) -> dict[str, Any]:
         sampling = Sampling(
             thinking=wanted.thinking,
             budget=budget,
@@ -66,6 +69,9 @@ def measure(run: Path, recipe: Recipe, name: str) -> None:
         return {"budgets": {str(b): measured(probe, budget=b) for b in settings.budgets} | {"none": unlimited}}
 
     parts: dict[str, Callable[[], dict[str, Any]]] = {name: lambda: measured(test)}
+    beyond = held_out(recipe, "test", settings.beyond, wanted, beyond=True)
+    if beyond:
+        parts[f"{name}-beyond"] = lambda: measured(beyond)
     if name in settings.probe:
         parts |= {f"{name}-vote": lambda: measured(probe, samples=settings.votes), f"{name}-budget": curve}
     for part, result in parts.items():

@@ -17,6 +17,7 @@ GAINS = ("finds", "buys", "wins", "gets")
 LOSSES = ("loses", "gives", "eats", "sells")
 MOST_VALUE, MOST_CHANGE, MOST_START = 30, 9, 20
 HASTY_LINES = 4
+SHUFFLES = 8
 CHANGES = tuple(change for change in range(-MOST_CHANGE, MOST_CHANGE + 1) if change)
 CHANGE = re.compile(r"[+-] [1-9]")
 LINE = re.compile(r"[0-9]{1,3}((?: [+-] [1-9])+) = [0-9]{1,3}")
@@ -32,6 +33,7 @@ class Chains(Family):
 
     name = "chains"
     levels = tuple(range(3, 9))
+    beyond = (9, 10)
     ways = ("careful", "hasty", "leaps")
     words = unique(
         [*NAMES, " has", ":", ",", ".", " How", " many", "?", " +", " -", " =", "\n", "guess"]
@@ -48,11 +50,23 @@ class Chains(Family):
             change = rng.choice([change for change in CHANGES if 0 <= value + change <= MOST_VALUE])
             value += change
             changes.append(change)
-            clauses.append(f"{rng.choice(GAINS if change > 0 else LOSSES)} {abs(change)}")
+            clauses.append(_clause(change, rng))
+        return self._worded(start, changes, clauses, rng)
+
+    def variant(self, problem: Problem, rng: random.Random) -> Problem:
+        """The clauses in another order that stays within 0..30, in other words: sums don't depend on the order."""
+        start, *changes = (int(number) for number in problem.canonical.split())
+        for _ in range(SHUFFLES):
+            order = rng.sample(changes, len(changes))
+            if all(0 <= value <= MOST_VALUE for value in accumulate(order, initial=start)):
+                return self._worded(start, order, [_clause(change, rng) for change in order], rng)
+        return problem
+
+    def _worded(self, start: int, changes: list[int], clauses: list[str], rng: random.Random) -> Problem:
         return self.problem(
-            level=level,
+            level=len(changes),
             question=f"{rng.choice(NAMES)} has {start} {rng.choice(OBJECTS)}: {', '.join(clauses)}. How many?",
-            reference=value,
+            reference=start + sum(changes),
             canonical=" ".join([str(start), *(f"{change:+d}" for change in changes)]),
         )
 
@@ -85,6 +99,10 @@ class Chains(Family):
         if [change for line in taken for change in line] != changes or not all(taken):
             return "other"
         return "careful" if all(len(line) == 1 for line in taken) else "leaps"
+
+
+def _clause(change: int, rng: random.Random) -> str:
+    return f"{rng.choice(GAINS if change > 0 else LOSSES)} {abs(change)}"
 
 
 def _leaps(count: int, rng: random.Random) -> list[int]:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from thinkaloud.base.errors import UserError
-from thinkaloud.problems.answers import lines_of
+from thinkaloud.problems.answers import cut_short, guesses, lines_of
 from thinkaloud.problems.types import Demonstration, Family, Problem, Verdict, unique
 
 BLOCKED = {
@@ -30,6 +30,7 @@ BLOCKED = {
     "list_functions": "one seed does not give the same problem twice",
     "futoshiki": "one problem takes a fifth of a second to generate",
 }
+HASTY_LINES = 2
 FULL_SCORE = 0.99
 INDICES = 2**31
 LEGS = {
@@ -42,6 +43,7 @@ LEGS = {
     10: "crab, lobster, shrimp",
     14: "woodlouse",
 }
+MOST_LEGS = 5 * 4 * 14
 LEGS_OF = {animal: legs for legs, animals in LEGS.items() for animal in animals.split(", ")}
 
 
@@ -84,7 +86,7 @@ class GymFamily(Family):
 
     dataset: str
     "Name in reasoning-gym."
-    ways = ("careful",)
+    ways = ("careful", "hasty")
 
     @abstractmethod
     def options(self, level: int) -> dict[str, int]:
@@ -110,8 +112,10 @@ class GymFamily(Family):
 
     def demonstrate(self, problem: Problem, way: str, rng: random.Random) -> Demonstration:
         assert way in self.ways, way
-        thinking = "\n".join(self.steps(problem.reference["metadata"]))
-        return Demonstration(thinking=thinking, answer=problem.reference["answer"], way=way)
+        lines, shown = list(self.steps(problem.reference["metadata"])), "careful"
+        if way == "hasty":
+            lines, shown = cut_short(lines, HASTY_LINES)
+        return Demonstration(thinking="\n".join(lines), answer=problem.reference["answer"], way=shown)
 
     def verify(self, answer: str, reference: Any) -> Verdict:
         if not (isinstance(reference, dict) and isinstance(reference.get("answer"), str)):
@@ -120,6 +124,8 @@ class GymFamily(Family):
 
     def way_of(self, problem: Problem, thinking: str) -> str:
         """Careful when the lines have the demonstration's shape, whatever the numbers in them."""
+        if guesses(thinking):
+            return "hasty"
         worked = [_shape(line) for line in self.steps(problem.reference["metadata"])]
         return "careful" if [_shape(line) for line in lines_of(thinking)] == worked else "other"
 
@@ -132,7 +138,7 @@ class ChainSum(GymFamily):
     levels = (3, 4, 5, 6)
     words = unique(
         ["State", " the", " final", " answer", " to", " following", " arithmetic", " problem", ":"]
-        + [" +", " -", " =", "-", "\n"]
+        + [" +", " -", " =", "-", "\n", "guess"]
         + [" " + str(number) for number in range(55)]
         + [str(number) for number in range(55)]
     )
@@ -160,7 +166,7 @@ class GreatestCommonDivisor(GymFamily):
     levels = (2, 3, 4)
     words = unique(
         ["Find", " the", " Greatest", " Common", " Divisor", " (", "GCD", ")", " of", " these", " numbers", ":", ","]
-        + [".", " Give", " only", " GCD", " as", " your", " final", " answer", " mod", " =", "\n"]
+        + [".", " Give", " only", " GCD", " as", " your", " final", " answer", " mod", " =", "\n", "guess"]
         + [" " + str(number) for number in range(61)]
         + [str(number) for number in range(61)]
     )
@@ -185,13 +191,14 @@ class LegCounting(GymFamily):
     name = "gym_leg_counting"
     dataset = "leg_counting"
     levels = (2, 3, 4)
+    beyond = (5,)
     words = unique(
         ["Your", " task", " is", " to", " count", " how", " many", " legs", " there", " are", " in", " total"]
         + [" when", " given", " a", " list", " of", " animals", ".", "Now", ",", " if", " you", " have", "?"]
-        + [" x", " =", "\n"]
+        + [" x", " =", "\n", "guess"]
         + [" " + word + plural for animal in LEGS_OF for word in animal.split() for plural in ("", "s")]
-        + [" " + str(number) for number in range(177)]
-        + [str(number) for number in range(177)]
+        + [" " + str(number) for number in range(MOST_LEGS + 1)]
+        + [str(number) for number in range(MOST_LEGS + 1)]
     )
 
     def options(self, level: int) -> dict[str, int]:
@@ -199,6 +206,16 @@ class LegCounting(GymFamily):
 
     def canonical(self, metadata: dict[str, Any]) -> str:
         return ", ".join(f"{count} {animal}" for animal, count in sorted(metadata["animals"].items()))
+
+    def variant(self, problem: Problem, rng: random.Random) -> Problem:
+        """The animals in another order: sums don't depend on it."""
+        before, animals = problem.question.rsplit(" you have ", 1)
+        metadata = problem.reference["metadata"]
+        named = list(zip(animals.removesuffix("?").split(", "), metadata["animals"].items(), strict=True))
+        order = rng.sample(named, len(named))
+        question = f"{before} you have {', '.join(words for words, _ in order)}?"
+        reference = {**problem.reference, "metadata": {**metadata, "animals": dict(item for _, item in order)}}
+        return self.problem(level=problem.level, question=question, reference=reference, canonical=problem.canonical)
 
     def steps(self, metadata: dict[str, Any]) -> Iterator[str]:
         total = 0

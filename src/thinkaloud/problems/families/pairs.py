@@ -23,12 +23,14 @@ class Pairs(Family):
 
     The numbers differ and lie within 1..30; at least one pair has the sum, and any such pair is right, in either order.
     The order of the numbers doesn't make another problem. Ways: `careful` tries the pairs in order, each with its sum
-    and no or yes, until one fits; `hasty` tries at most four and then writes guess.
+    and no or yes, until one fits; `hasty` tries at most four and then writes guess; `shuffled` tries them in random
+    order.
     """
 
     name = "pairs"
     levels = tuple(range(4, 9))
-    ways = ("careful", "hasty")
+    beyond = (9,)
+    ways = ("careful", "hasty", "shuffled")
     words = unique(
         [" make", ":", " which", " two", "?", " =", " yes", " no", "\n", "guess"]
         + [" " + str(number) for number in range(2 * MOST_NUMBER)]
@@ -38,19 +40,30 @@ class Pairs(Family):
     def generate(self, rng: random.Random, level: int) -> Problem:
         numbers = rng.sample(range(1, MOST_NUMBER + 1), level)
         target = sum(rng.sample(numbers, 2))
+        return self._worded(numbers, target)
+
+    def _worded(self, numbers: list[int], target: int) -> Problem:
         return self.problem(
-            level=level,
+            level=len(numbers),
             question=f"{' '.join(map(str, numbers))} make {target}: which two?",
             reference={"numbers": numbers, "target": target},
             canonical=f"{' '.join(map(str, sorted(numbers)))} = {target}",
         )
 
+    def variant(self, problem: Problem, rng: random.Random) -> Problem:
+        """The numbers in another order: the same pairs have the sum."""
+        reference = problem.reference
+        numbers = rng.sample(reference["numbers"], len(reference["numbers"]))
+        return self._worded(numbers, reference["target"])
+
     def demonstrate(self, problem: Problem, way: str, rng: random.Random) -> Demonstration:
         assert way in self.ways, way
         target: int = problem.reference["target"]
-        tried = list(_search(problem.reference["numbers"], target))
+        in_order = list(combinations(problem.reference["numbers"], 2))
+        pairs = rng.sample(in_order, len(in_order)) if way == "shuffled" else in_order
+        tried = list(_search(pairs, target))
         lines = [_line(first, second, target) for first, second in tried]
-        shown = "careful"
+        shown = "careful" if tried == in_order[: len(tried)] else "shuffled"
         if way == "hasty":
             lines, shown = cut_short(lines, HASTY_LINES)
         return Demonstration(thinking="\n".join(lines), answer=f"{tried[-1][0]} {tried[-1][1]}", way=shown)
@@ -71,17 +84,19 @@ class Pairs(Family):
         if guesses(thinking):
             return "hasty"
         tried = [TRIED.fullmatch(line) for line in lines_of(thinking)]
-        pairs = [(int(line[1]), int(line[2]), line[3]) if line else None for line in tried]
-        in_order = list(combinations(problem.reference["numbers"], 2))[: len(pairs)]
-        verdicts = ["no"] * (len(pairs) - 1) + ["yes"]
-        if pairs == [(*pair, verdict) for pair, verdict in zip(in_order, verdicts, strict=False)]:
+        verdicts = ["no"] * (len(tried) - 1) + ["yes"]
+        if [line and line[3] for line in tried] != verdicts:
+            return "other"
+        in_order = list(combinations(problem.reference["numbers"], 2))
+        pairs = [(int(line[1]), int(line[2])) for line in tried if line]
+        if pairs == in_order[: len(pairs)]:
             return "careful"
-        return "other"
+        return "shuffled" if len(set(pairs)) == len(pairs) and set(pairs) <= set(in_order) else "other"
 
 
-def _search(numbers: list[int], target: int) -> Iterator[tuple[int, int]]:
-    """The pairs in order up to the first that fits."""
-    for pair in combinations(numbers, 2):
+def _search(pairs: list[tuple[int, int]], target: int) -> Iterator[tuple[int, int]]:
+    """The pairs up to the first that fits."""
+    for pair in pairs:
         yield pair
         if sum(pair) == target:
             return

@@ -1,0 +1,109 @@
+"""A policy's predictions on a batch and what they cost it: where batches, a model and the losses meet."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from thinkaloud.model import Transformer
+from thinkaloud.train.batches import Sample, TrainBatch, batches
+from thinkaloud.train.losses import (
+    cispo_loss,
+    clipped_loss,
+    drift_weights,
+    entropies,
+    gspo_loss,
+    kl_to_reference,
+    token_logprobs,
+)
+from thinkaloud.train.recipe import RlSettings
+
+
+def predictions(model: Transformer, batch: TrainBatch) -> Tensor:
+    """Logits [n, V] at the n places whose next token is trained on."""
+    return model.logits(model(batch.ids, batch.positions, batch.visible)[batch.predicts])
+
+
+def surrogate_gradients(
+    model: Transformer,
+    reference: Transformer | None,
+    samples: Sequence[Sample],
+    settings: RlSettings,
+    *,
+    divisor: float,
+    bonus: float,
+) -> dict[str, float]:
+    """Add the gradients of the settings' loss on all samples, its sum over `divisor`; tells what it saw.
+
+    `reference` is what a KL divergence is measured against. `bonus` weighs the mean entropy of the tokens. The gap is the
+    raw one between the log-probs that came with the samples and the model's own, before any clipping.
+    """
+    total, gaps, clipped, spread = 0.0, [], [], []
+    tokens = sum(sum(sample.mask) for sample in samples)
+    for batch in batches(samples):
+        logits = predictions(model, batch)
+        logprobs = token_logprobs(logits, batch.targets)
+        losses = policy_losses(logprobs, batch, settings)
+        if reference is not None:
+            with torch.no_grad():
+                frozen = token_logprobs(predictions(reference, batch), batch.targets)
+            share = 1.0 / batch.lengths if settings.length == "sample" else torch.ones_like(frozen)
+            losses = losses + settings.kl * kl_to_reference(logprobs, frozen) * share
+        loss = losses.sum() / divisor
+        if settings.entropy is not None:
+            entropy = entropies(logits)
+            spread.append(entropy.detach())
+            loss = loss - bonus * entropy.sum() / tokens
+        loss.backward()
+        total += float(loss.detach())
+        gap = logprobs.detach() - batch.logprobs
+        gaps.append(gap.abs())
+        too_high, too_low = gap.exp() > 1 + settings.clip_high, gap.exp() < 1 - settings.clip_low
+        clipped.append(torch.where(batch.weights > 0, too_high, too_low).float())
+    gap = torch.cat(gaps)
+    return {
+        "loss": total,
+        "logprob_gap_mean": float(gap.mean()),
+        "logprob_gap_max": float(gap.max()),
+        "clipped": float(torch.cat(clipped).mean()),
+        **({"policy_entropy": float(torch.cat(spread).mean())} if spread else {}),
+    }
+
+
+def policy_losses(logprobs: Tensor, batch: TrainBatch, settings: RlSettings) -> Tensor:
+    """The loss of each of the n tokens, by the kind that the settings name."""
+    old, weights = batch.logprobs, batch.weights
+    if settings.loss == "cispo":
+        return cispo_loss(logprobs, old, weights, clip_high=settings.clip_high)
+    bounds = {"clip_low": settings.clip_low, "clip_high": settings.clip_high}
+    if settings.loss == "gspo":
+        return gspo_loss(logprobs, old, weights, batch.samples, **bounds)
+    return clipped_loss(logprobs, old, weights, **bounds)
+
+
+def without_drift(model: Transformer, samples: Sequence[Sample], most: float) -> tuple[list[Sample], dict[str, float]]:
+    """The samples with the trainer's own log-probs at these weights, and factors that undo the sampler's drift.
+
+    The numbers beside them are the raw ratios of trainer to sampler, before truncation at `most`.
+    """
+    found, gaps = [], []
+    for sample in samples:
+        (batch,) = batches([sample], row_tokens=len(sample.ids))
+        with torch.no_grad():
+            trained = token_logprobs(predictions(model, batch), batch.targets)
+        gaps.append(trained - batch.logprobs)
+        logprobs, factors = list(sample.logprobs), [1.0] * len(sample.ids)
+        undone = drift_weights(trained, batch.logprobs, most=most).tolist()
+        learnt = [place for place, flag in enumerate(sample.mask) if flag and place > 0]
+        for place, logprob, factor in zip(learnt, trained.tolist(), undone, strict=True):
+            logprobs[place], factors[place] = logprob, factor
+        found.append(replace(sample, logprobs=tuple(logprobs), factors=tuple(factors)))
+    ratios = torch.cat(gaps).exp()
+    drift = {
+        "min": ratios.min(),
+        "mean": ratios.mean(),
+        "max": ratios.max(),
+        "truncated": (ratios > most).float().mean(),
+    }
+    return found, {f"drift_{name}": float(value) for name, value in drift.items()}
