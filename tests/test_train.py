@@ -527,7 +527,8 @@ def test_a_stage_spends_its_budget_to_within_half_a_step(
     if name == "own":  # its rollouts run out first: its budget is what it spent
         budget = sum(costs[name])
     ledger = read_json(stage_folder(run, name) / "ledger.json")
-    spent = ledger["update_tokens"] + (ledger["prompt_tokens"] + ledger["generated_tokens"]) / 3
+    processed = ledger["prompt_tokens"] + ledger["generated_tokens"] + ledger["reference_tokens"]
+    spent = ledger["update_tokens"] + processed / 3
     assert spent == pytest.approx(sum(costs[name]))
     assert len(costs[name]) > 5 and abs(spent - budget) <= max(costs[name]) / 2 + abs(costs[name][-1] - costs[name][-2])
     weights = load_file(stage_folder(run, name) / "model" / "model.safetensors")

@@ -34,7 +34,7 @@ class Ledger:
     update_tokens: int = 0
     "tokens that went forward and backward"
     reference_tokens: int = 0
-    "tokens that went through the reference for a KL divergence"
+    "tokens that went forward only: through a reference for a KL divergence, or to correct the sampler's drift"
     verifier_calls: int = 0
     "answers judged"
     ungradable: int = 0

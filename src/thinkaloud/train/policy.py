@@ -36,8 +36,8 @@ def surrogate_gradients(
 ) -> dict[str, float]:
     """Add the gradients of the settings' loss on all samples, its sum over `divisor`; tells what it saw.
 
-    `reference` is what a KL divergence is measured against. `bonus` weighs the mean entropy of the tokens. The gap is the
-    raw one between the log-probs that came with the samples and the model's own, before any clipping.
+    `reference` is what a KL divergence is measured against. `bonus` weighs the mean entropy of the tokens. The gap is
+    the raw one between the log-probs that came with the samples and the model's own, before any clipping.
     """
     total, gaps, clipped, spread = 0.0, [], [], []
     tokens = sum(sum(sample.mask) for sample in samples)

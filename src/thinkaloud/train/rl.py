@@ -100,7 +100,9 @@ class _Run:
         if settings.drift is not None and samples:
             samples, drift = without_drift(stage.model, samples, settings.drift)
             row |= drift
-            stage.spend(processed=sum(len(sample.ids) for sample in samples))
+            tokens = sum(len(sample.ids) for sample in samples)
+            stage.ledger.reference_tokens += tokens
+            stage.spend(processed=tokens)
         skipped = 0.0
         for epoch in range(settings.epochs):
             order = samples if epoch == 0 else rng.sample(samples, len(samples))
