@@ -30,7 +30,9 @@ def train_problems(recipe: Recipe, stage: StageSettings) -> list[Problem]:
     return [
         problem
         for name, family in families.items()
-        for problem in draw(name, "train", min(share or family.train, family.train), recipe.run.seed, family.levels)
+        for problem in draw(name, "train", stage.skip + (share or family.train), recipe.run.seed, family.levels)[
+            stage.skip :
+        ]
     ]
 
 

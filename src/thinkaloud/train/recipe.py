@@ -89,7 +89,9 @@ class _StageSettings(Settings):
     families: list[str] = []
     "families it uses; empty: all of the recipe's"
     subset: int | None = Field(None, ge=1)
-    "how many of their training problems it may see, families in turn; None: all"
+    "how many training problems it may see, equally many of each family; None: all"
+    skip: int = Field(0, ge=0)
+    "training problems of each family passed over before those: the ones that another stage has seen"
     init: str | None = None
     "stage whose model this one starts from; None: fresh weights"
     thinking: bool = True
