@@ -35,6 +35,8 @@ class Ledger:
     "tokens that went forward and backward"
     reference_tokens: int = 0
     "tokens that went forward only: through a reference for a KL divergence, or to correct the sampler's drift"
+    teacher_tokens: int = 0
+    "tokens that a teacher's log-probs were asked of"
     verifier_calls: int = 0
     "answers judged"
     ungradable: int = 0

@@ -141,6 +141,10 @@ class Tokenizer:
         """One more than the largest id."""
         return max(self._bytes, default=-1) + 1
 
+    def same_ids(self, other: "Tokenizer") -> bool:
+        """Whether every id stands for the same bytes in both."""
+        return self._bytes == other._bytes
+
     def id_of(self, token: str) -> int | None:
         """The id of a token by its name, special or not; None if there is none."""
         if token in self.added:

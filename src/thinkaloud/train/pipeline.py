@@ -20,7 +20,7 @@ from thinkaloud.base.errors import UserError
 from thinkaloud.base.ledger import Ledger
 from thinkaloud.base.run import environment, locked, read_json, write_json, write_text
 from thinkaloud.reports import summarise, write_report
-from thinkaloud.train.recipe import Recipe, check
+from thinkaloud.train.recipe import Recipe, StageSettings, check
 from thinkaloud.train.stage import stage_folder
 
 POLL_SECONDS = 0.25
@@ -35,7 +35,7 @@ class StageStatus:
     name: str
     "its name"
     kind: str
-    "sft, rl or rft"
+    "sft, rl, rft or distil"
     budget: float
     "its compute in training tokens"
     state: str = "waiting"
@@ -100,13 +100,19 @@ def train(recipes: Sequence[Recipe]) -> Iterator[list[StageStatus]]:
             stack.enter_context(locked(recipe.run.dir))
         pending = [recipe for recipe in recipes if not prepare(recipe)]
         statuses = [
-            StageStatus(run=recipe.run.dir, name=name, kind=stage.kind, budget=stage.budget)
+            StageStatus(run=recipe.run.dir, name=name, kind=stage.kind, budget=_work(stage))
             for recipe in recipes
             for name, stage in recipe.stages.items()
         ]
         yield from _run_stages(pending, statuses)
         for recipe in pending:
             gather(recipe)
+
+
+def _work(stage: StageSettings) -> float:
+    """About how much compute a stage takes, in training tokens, for telling how long it will last."""
+    rollouts = getattr(stage, "rollouts", None)
+    return stage.budget if rollouts is None else min(stage.budget, float(rollouts * stage.max_tokens))
 
 
 def _run_stages(recipes: Sequence[Recipe], statuses: list[StageStatus]) -> Iterator[list[StageStatus]]:

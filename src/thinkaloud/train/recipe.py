@@ -50,7 +50,7 @@ class ModelSettings(Settings):
 class FamilySettings(Settings):
     """How one family is used."""
 
-    train: int = Field(4000, ge=1)
+    train: int = Field(default=4000, ge=1)
     "distinct problems to train on: their demonstrations and, in reinforcement learning, their verifier"
     levels: list[int] | None = None
     "levels of difficulty; all by default"
@@ -88,9 +88,9 @@ class EvaluationSettings(Settings):
 class _StageSettings(Settings):
     families: list[str] = []
     "families it uses; empty: all of the recipe's"
-    subset: int | None = Field(None, ge=1)
+    subset: int | None = Field(default=None, ge=1)
     "how many training problems it may see, equally many of each family; None: all"
-    skip: int = Field(0, ge=0)
+    skip: int = Field(default=0, ge=0)
     "training problems of each family passed over before those: the ones that another stage has seen"
     init: str | None = None
     "stage whose model this one starts from; None: fresh weights"
@@ -120,19 +120,19 @@ class RlSettings(_StageSettings):
 
     kind: Literal["rl"]
     "reinforcement learning"
-    rollouts: int | None = Field(None, ge=1)
+    rollouts: int | None = Field(default=None, ge=1)
     "the stage also ends once that many replies were sampled; None: only the compute counts"
     reward: Literal["verdict", "format"] = "verdict"
     "what is rewarded: a right answer, or (a control) any answer after a closed thought"
-    problems: int = Field(32, ge=1)
+    problems: int = Field(default=32, ge=1)
     "problems a step"
-    samples: int = Field(8, ge=1)
+    samples: int = Field(default=8, ge=1)
     "replies a problem: the group"
     temperature: float = 1.0
     "of the rollouts"
-    minibatches: int = Field(1, ge=1)
+    minibatches: int = Field(default=1, ge=1)
     "parts that a step's replies are divided into, an update each"
-    epochs: int = Field(1, ge=1)
+    epochs: int = Field(default=1, ge=1)
     "how often each reply is used in its own step"
 
     advantage: Literal["grpo", "centred", "maxrl"] = "grpo"
@@ -152,34 +152,34 @@ class RlSettings(_StageSettings):
     drift: float | None = None
     "most that the sampler's drift from the trainer is corrected by, a factor a token; None: not corrected"
 
-    least: int = Field(0, ge=0)
+    least: int = Field(default=0, ge=0)
     "informative replies that an update waits for, collected over steps; 0: every step updates"
 
     dynamic: bool = False
     "sample on until enough groups hold both outcomes, the others discarded (DAPO, arXiv 2503.14476)"
     memory: bool = False
     "a belief of each problem's pass rate selects problems, gives the baseline and retires what is known"
-    decay: float = Field(0.7, gt=0, le=1)
+    decay: float = Field(default=0.7, gt=0, le=1)
     "what older outcomes weigh in a belief after each visit"
-    uniform: float = Field(0.1, ge=0, le=1)
+    uniform: float = Field(default=0.1, ge=0, le=1)
     "share of the problems that is chosen without regard to beliefs"
-    retire: float = Field(0.95, gt=0.5, le=1)
+    retire: float = Field(default=0.95, gt=0.5, le=1)
     "pass rate above which (or below 1 minus which) a problem is left out, but for the uniform share"
-    adaptive: int = Field(0, ge=0)
+    adaptive: int = Field(default=0, ge=0)
     "replies a problem drawn at a time, up to `samples`, until both outcomes are there; 0: all at once"
     steering: bool = False
     "problems hardly ever or nearly always solved go on from the beginning of an own right or wrong thought"
     hints: bool = False
     "steering takes a demonstration's beginning where no own right thought is known"
-    replay: float = Field(0.0, ge=0, lt=1)
+    replay: float = Field(default=0.0, ge=0, lt=1)
     "share of an update's replies that are right ones of earlier steps"
     replay_age: int = 50
     "steps after which a reply is no longer replayed"
     replay_from: Path | None = None
     "a stage's folder of another run whose kept replies are replayed too"
-    traces: int = Field(0, ge=0)
+    traces: int = Field(default=0, ge=0)
     "fine-tuning updates on own right replies after every step"
-    variants: float = Field(0.0, ge=0, le=1)
+    variants: float = Field(default=0.0, ge=0, le=1)
     "share of the problems asked in a variant with the same answer, where the family has such"
 
 
@@ -200,7 +200,24 @@ class RftSettings(_StageSettings):
     "of the replies"
 
 
-StageSettings = Annotated[SftSettings | RlSettings | RftSettings, Field(discriminator="kind")]
+class DistilSettings(_StageSettings):
+    """On-policy distillation: the student's own replies, token by token against a teacher (arXiv 2306.13649)."""
+
+    kind: Literal["distil"]
+    "on-policy distillation"
+    teacher: Path
+    "folder of a checkpoint with the student's tokenizer, or of a run"
+    rollouts: int | None = Field(default=None, ge=1)
+    "the stage also ends once that many replies were sampled; None: only the compute counts"
+    problems: int = Field(default=32, ge=1)
+    "problems a step"
+    samples: int = Field(default=4, ge=1)
+    "replies a problem"
+    temperature: float = 1.0
+    "of the replies"
+
+
+StageSettings = Annotated[SftSettings | RlSettings | RftSettings | DistilSettings, Field(discriminator="kind")]
 
 
 class StudySettings(Settings):

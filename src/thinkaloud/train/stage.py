@@ -30,7 +30,7 @@ from thinkaloud.train.describe import curve_point
 from thinkaloud.train.losses import token_logprobs
 from thinkaloud.train.optimiser import Optimiser
 from thinkaloud.train.policy import predictions, surrogate_gradients
-from thinkaloud.train.recipe import Recipe, RlSettings, StageSettings
+from thinkaloud.train.recipe import DistilSettings, Recipe, RlSettings, StageSettings
 
 GENERATED = 1 / 3
 "A processed or generated token's compute (2N) in training tokens (6N)."
@@ -84,7 +84,7 @@ class Stage:
     def _limits(self) -> list[tuple[float, float, float]]:
         """(spent, what the last step cost, most) of each thing that ends the stage."""
         limits = [(self.spent, self.last_cost, float(self.settings.budget))]
-        if isinstance(self.settings, RlSettings) and self.settings.rollouts is not None:
+        if isinstance(self.settings, RlSettings | DistilSettings) and self.settings.rollouts is not None:
             limits.append((self.ledger.rollouts, self.last_rollouts, float(self.settings.rollouts)))
         return limits
 

@@ -19,13 +19,14 @@ from thinkaloud.problems import Problem
 from thinkaloud.rollouts import Sampling, evaluate
 from thinkaloud.text import ChatTemplate, Tokenizer
 from thinkaloud.train.data import held_out
+from thinkaloud.train.distil import train_distil
 from thinkaloud.train.recipe import Recipe
 from thinkaloud.train.rft import train_rft
 from thinkaloud.train.rl import train_rl
 from thinkaloud.train.sft import train_sft
 from thinkaloud.train.stage import Stage, stage_folder
 
-LOOPS = {"sft": train_sft, "rl": train_rl, "rft": train_rft}
+LOOPS = {"sft": train_sft, "rl": train_rl, "rft": train_rft, "distil": train_distil}
 
 
 def run_stage(run: Path, name: str) -> None:
