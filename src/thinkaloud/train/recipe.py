@@ -124,6 +124,8 @@ class RlSettings(_StageSettings):
     "the stage also ends once that many replies were sampled; None: only the compute counts"
     reward: Literal["verdict", "format"] = "verdict"
     "what is rewarded: a right answer, or (a control) any answer after a closed thought"
+    brevity: float = Field(default=0.0, ge=0, lt=1)
+    "what a right reply of max_tokens loses of its reward; shorter ones lose in proportion"
     problems: int = Field(default=32, ge=1)
     "problems a step"
     samples: int = Field(default=8, ge=1)

@@ -85,11 +85,12 @@ class _Run:
     def _reward(self, rollout: Rollout) -> float:
         if self.settings.reward == "format":
             return float(rollout.finish == "stop" and bool(rollout.answer.strip()))
-        return rollout.verdict.score
+        return rollout.verdict.score * (1 - self.settings.brevity * sum(rollout.sampled) / self.settings.max_tokens)
 
     def _learnable(self, group: Group) -> list[Sample]:
         rewards = [self._reward(rollout) for rollout in group.graded]
-        believed = self.settings.memory and not group.prefix and self.settings.reward == "verdict"
+        plain = self.settings.reward == "verdict" and not self.settings.brevity
+        believed = self.settings.memory and not group.prefix and plain
         baselines = self.memory.baselines(group.problem.id, rewards) if believed else None
         return learnable(group.graded, rewards, self.settings, baselines)
 
