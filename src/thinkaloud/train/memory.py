@@ -6,12 +6,16 @@ ids of problems; does not know models, rollouts or files. Everything random come
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 KNOWN = 2.0
 "Outcomes that the prior weighs as much as."
+RECENT = 0.995
+"What an older outcome of the same kind weighs after each newer one: about the newest two hundred count."
+CANDIDATES = 8
+"Problems looked at for each that is chosen."
 
 
 @dataclass(kw_only=True)
@@ -33,24 +37,32 @@ class Belief:
 class ProblemMemory:
     """Beliefs of all problems met so far, by id."""
 
-    def __init__(self, decay: float, state: dict[str, Any] | None = None) -> None:
-        """`decay` in (0, 1]: what an older outcome weighs after each visit."""
-        self.decay = decay
+    def __init__(
+        self, decay: float, kinds: Mapping[str, str] | None = None, state: dict[str, Any] | None = None
+    ) -> None:
+        """`decay` in (0, 1]: what an older outcome weighs after each visit.
+
+        `kinds` says of which kind a problem is, such as its family and level: what was never tried is believed to be
+        as hard as its kind.
+        """
+        self.decay, self.kinds = decay, kinds or {}
         state = state or {}
-        self.overall: list[float] = state.get("overall", [0.5, 0.5])
+        self.passed: dict[str, list[float]] = state.get("passed", {})
         self.beliefs = {key: Belief(**value) for key, value in state.get("beliefs", {}).items()}
 
     def state(self) -> dict[str, Any]:
         """All of it as JSON, for a checkpoint."""
-        return {"overall": self.overall, "beliefs": {key: asdict(value) for key, value in self.beliefs.items()}}
+        return {"passed": self.passed, "beliefs": {key: asdict(value) for key, value in self.beliefs.items()}}
 
     def of(self, problem: str) -> Belief:
         """The belief of a problem, empty where nothing was tried."""
         return self.beliefs.setdefault(problem, Belief())
 
     def posterior(self, problem: str) -> tuple[float, float]:
-        """Parameters (a, b) of the Beta distribution of its pass rate; the prior is the pass rate of all, decayed."""
-        mean = self.overall[0] / sum(self.overall)
+        """Parameters (a, b) of the Beta distribution of its pass rate; the prior is the newest rate of its kind."""
+        right, wrong = self.passed.get("", [0.5, 0.5])
+        kind_right, kind_wrong = self.passed.get(self.kinds.get(problem, ""), [0.0, 0.0])
+        mean = (kind_right + KNOWN * right / (right + wrong)) / (kind_right + kind_wrong + KNOWN)
         belief = self.beliefs.get(problem, Belief())
         # Never quite 0, so that the distribution stays proper.
         return belief.right + KNOWN * mean + 1e-3, belief.wrong + KNOWN * (1 - mean) + 1e-3
@@ -65,31 +77,29 @@ class ProblemMemory:
         belief = self.of(problem)
         belief.right = self.decay * belief.right + right
         belief.wrong = self.decay * belief.wrong + wrong
-        # About the newest thousand outcomes of all problems count.
-        keep = 0.999 ** (right + wrong)
-        self.overall = [keep * self.overall[0] + right, keep * self.overall[1] + wrong]
+        keep = RECENT ** (right + wrong)
+        for kind in {"", self.kinds.get(problem, "")}:
+            passed = self.passed.setdefault(kind, [0.5, 0.5])
+            passed[:] = [keep * passed[0] + right, keep * passed[1] + wrong]
 
     def choose(
         self, problems: Sequence[str], count: int, *, uniform: float, retire: float, rng: random.Random
     ) -> list[int]:
-        """Indices of `count` problems, most learnable first: p (1 - p) of a rate drawn from each belief.
+        """Indices of `count` problems, the most learnable of CANDIDATES times as many drawn at random.
 
-        p (1 - p) is the variance of the reward (arXiv 2502.12272), the draw is Thompson's. A share `uniform` comes from
+        Learnable is the expected p (1 - p), the variance of the reward (arXiv 2502.12272). A share `uniform` comes from
         all alike, which rechecks what is known; of the rest, those believed above `retire` or below 1 - `retire` with
-        at least a group's evidence are left out, so that fewer than `count` may come. Where there are fewer problems
-        than `count`, some come twice.
+        at least four replies' evidence are left out, so that fewer than `count` may come. Where there are fewer
+        problems than `count`, some come twice.
         """
         explored = sum(rng.random() < uniform for _ in range(count))
         chosen = rng.choices(range(len(problems)), k=explored) if explored else []
         scored = []
-        for index, problem in enumerate(problems):
-            a, b = self.posterior(problem)
-            settled = a + b >= KNOWN + 4 and not 1 - retire <= a / (a + b) <= retire
-            if not settled:
-                drawn = rng.betavariate(a, b)
-                scored.append((drawn * (1 - drawn), index))
-        scored.sort(reverse=True)
-        best = [index for _, index in scored]
+        for index in rng.sample(range(len(problems)), min(len(problems), CANDIDATES * count)):
+            a, b = self.posterior(problems[index])
+            if a + b < KNOWN + 4 or 1 - retire <= a / (a + b) <= retire:
+                scored.append((a * b / ((a + b) * (a + b + 1)), index))
+        best = [index for _, index in sorted(scored, key=lambda pair: -pair[0])]
         while best and len(chosen) < count:
             chosen += best[: count - len(chosen)]
         return chosen

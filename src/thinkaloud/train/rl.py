@@ -40,7 +40,8 @@ class _Run:
         settings = stage.settings
         assert isinstance(settings, RlSettings)
         self.stage, self.settings = stage, settings
-        self.memory = ProblemMemory(settings.decay, stage.extra.get("memory"))
+        kinds = {problem.id: f"{problem.family} {problem.level}" for problem in stage.problems}
+        self.memory = ProblemMemory(settings.decay, kinds, stage.extra.get("memory"))
         self.drawing = Drawing(stage, settings, self.memory)
         self.replay = Replay(settings.replay_age, stage.extra.get("replay"))
         if settings.replay_from is not None and "replay" not in stage.extra:
