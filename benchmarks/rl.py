@@ -1,0 +1,262 @@
+"""Reinforcement learning side by side with TRL's GRPOTrainer: seconds for 1,000 rollouts, and time to equal accuracy.
+
+Both start from the same weights (the demo's cold start, trained here first), see the same problems in groups of the
+same size and length, ask the same verifier and take the same update: GRPO as published, no KL, one update a batch,
+AdamW at one constant rate for all weights, float32. Each runs in a process of its own, in turn, with as many threads.
+Accuracy is that of the weights saved on the way, measured afterwards on dev problems by one engine with the same
+noise; loading, saving and measuring are not in the times. Machines are noisy and shared: quote the ratios.
+
+    make bench-rl
+    make bench-rl BENCH="--threads 1 --seeds 1 --steps 4"
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from peers.clock import PHASES, Clock
+
+import thinkaloud
+from thinkaloud.base.config import load_settings, parse_settings
+from thinkaloud.base.run import read_json
+from thinkaloud.base.statistics import hierarchical_bootstrap
+from thinkaloud.engine import Engine
+from thinkaloud.model import load_model, save_model
+from thinkaloud.problems import draw
+from thinkaloud.rollouts import Sampling, collect
+from thinkaloud.text import ChatTemplate, Tokenizer
+from thinkaloud.train.pipeline import train
+from thinkaloud.train.recipe import Recipe
+from thinkaloud.train.stage import Stage, stage_folder
+from thinkaloud.train.worker import LOOPS
+
+ROOT = Path(__file__).parents[1]
+DATA = ROOT / "docs" / "data" / "rl.json"
+TRL = ROOT / ".venv-peers" / "trl" / "bin" / "python"
+COLD, RL = "think", "rl"
+"""The stages: the recipe's cold start, and the reinforcement learning that is timed."""
+
+
+def cold_start(recipe: Path, folder: Path) -> Path:
+    """The demo's cold start, trained as its recipe says unless it is there."""
+    whole = load_settings(Recipe, recipe).model_dump()
+    alone = {
+        "run": {**whole["run"], "dir": folder, "result": COLD, "workers": 1},
+        "stages": {COLD: whole["stages"][COLD]},
+        "evaluation": {**whole["evaluation"], "test": 200, "probe": [], "compare": []},
+        "study": {},
+    }
+    for _ in train([parse_settings(Recipe, {**whole, **alone}, "the cold start")]):
+        pass
+    return stage_folder(folder, COLD) / "model"
+
+
+class Timed(Stage):
+    """Our stage for so many steps, its model saved on the way."""
+
+    def follow(self, job: dict[str, Any], clock: Clock) -> None:
+        """Note where the job wants its models, and how many steps it takes."""
+        self.job, self.clock, self.rows = job, clock, []
+
+    @property
+    def finished(self) -> bool:
+        """As many steps as asked for, whatever they cost."""
+        return self.step >= self.job["steps"]
+
+    def end_step(self, row: dict[str, Any]) -> None:
+        """A lap of the clock, and perhaps a model."""
+        super().end_step(row)
+        self.rows.append({**self.clock.lap(), "reward": row["reward"]})
+        if self.step % self.job["every"] == 0:
+            save_model(self.model, Path(self.job["out"]) / str(self.step), eos_token_id=0, pad_token_id=0)
+        self.clock.skip()
+
+
+def ours(job: dict[str, Any]) -> list[dict[str, Any]]:
+    """Train as the job says, by the loop that a recipe runs; one row a step with its seconds by phase."""
+    torch.set_num_threads(job["threads"])
+    with tempfile.TemporaryDirectory() as folder:
+        stage_folder(Path(folder), COLD).mkdir(parents=True)
+        (stage_folder(Path(folder), COLD) / "model").symlink_to(Path(job["model"]).resolve())
+        rates = {"muon_rate": 0.0, "adamw_rate": job["rate"], "warmup": 0.0, "decay": 0.0}
+        base = {"budget": 1e15, "max_tokens": job["max_tokens"], "optimiser": rates}
+        learning = {"init": COLD, "problems": job["problems"], "samples": job["samples"], "temperature": 1.0}
+        recipe = {
+            "run": {"name": "timed", "dir": folder, "seed": job["seed"], "threads": job["threads"], "result": RL},
+            "families": {name: {"train": count} for name, count in job["families"].items()},
+            "stages": {COLD: {"kind": "sft", "budget": 1.0}, RL: {"kind": "grpo", **base, **learning}},
+            "evaluation": {"dev": 0},
+        }
+        stage, clock = Timed(Path(folder), parse_settings(Recipe, recipe, "the timed stage"), RL), Clock()
+        stage.follow(job, clock)
+        clock.wrap(stage, "rollouts", "rollout")
+        clock.wrap(sys.modules[collect.__module__], "verdict_on", "verify")
+        clock.wrap(stage, "improve", "update")
+        clock.skip()
+        LOOPS[stage.settings.kind](stage)
+    return stage.rows
+
+
+def run(who: str, job: dict[str, Any]) -> list[dict[str, Any]]:
+    """A job in a process of its own: its rows."""
+    command = {"ours": [sys.executable, __file__, "--job"], "TRL": [str(TRL), "benchmarks/peers/run_trl.py"]}[who]
+    around = os.environ | {
+        "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+        "MKL_NUM_THREADS": str(job["threads"]),
+        "OMP_NUM_THREADS": str(job["threads"]),
+        "PYTHONPATH": str(Path(thinkaloud.__file__).parents[1]),
+        "PYTHONWARNINGS": "ignore",
+    }
+    done = subprocess.run([*command, json.dumps(job)], cwd=ROOT, env=around, capture_output=True, text=True)
+    found = [line for line in done.stdout.splitlines() if line.startswith('{"steps"')]
+    if done.returncode or not found:
+        sys.exit(f"{who} failed:\n{done.stderr[-2000:]}")
+    return json.loads(found[-1])["steps"]
+
+
+def per_thousand(rows: list[dict[str, Any]], rollouts: int) -> dict[str, float]:
+    """Median seconds of each phase, and of a whole step, for 1,000 rollouts; the first step warms up."""
+    kept = rows[1:] or rows
+    told = {phase: statistics.median(row[phase] for row in kept) for phase in PHASES}
+    told["step"] = statistics.median(sum(row[phase] for phase in PHASES) for row in kept)
+    return {name: 1000 * seconds / rollouts for name, seconds in told.items()}
+
+
+class Judge:
+    """Measures saved weights on dev problems, always with the same noise."""
+
+    def __init__(self, job: dict[str, Any], problems: int) -> None:
+        self.template = ChatTemplate(Tokenizer.load(job["model"]))
+        self.sampling = Sampling(max_tokens=job["max_tokens"])
+        share = -(-problems // len(job["families"]))
+        self.problems = [problem for name in job["families"] for problem in draw(name, "dev", share, 0)]
+
+    def right(self, folder: Path) -> list[int]:
+        """1 or 0 for each problem."""
+        groups = collect(Engine(load_model(folder)), self.template, self.problems, self.sampling, seed=0)
+        return [int(group[0].verdict.label == "right") for group in groups]
+
+
+def reached(target: float, curve: list[tuple[float, float]]) -> float | None:
+    """Where a curve of (seconds, accuracy) first meets the target, between its points by a straight line."""
+    for (before, low), (after, high) in zip(curve, curve[1:], strict=False):
+        if high >= target > low:
+            return before + (after - before) * (target - low) / (high - low)
+    return None
+
+
+def mean_curve(runs: list[dict[str, Any]]) -> list[tuple[float, float]]:
+    """Mean seconds and mean accuracy over seeds at each saved point."""
+    points = zip(*(run["curve"] for run in runs), strict=True)
+    return [(statistics.mean(p[0] for p in point), statistics.mean(p[1] for p in point)) for point in points]
+
+
+def learnt(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """Whether both learn alike from equal rollouts, and how long each takes to an accuracy that both reach."""
+    pairs = zip(runs["ours"], runs["TRL"], strict=True)
+    apart = [[a - b for a, b in zip(mine["last"], theirs["last"], strict=True)] for mine, theirs in pairs]
+    gap = hierarchical_bootstrap(apart)
+    curves = {who: mean_curve(found) for who, found in runs.items()}
+    start, end = curves["ours"][0][1], min(curve[-1][1] for curve in curves.values())
+    target = start + 0.9 * (end - start)
+    times = {who: reached(target, curve) for who, curve in curves.items()}
+    result = {"curves": curves, "gap": [gap.mean, gap.low, gap.high], "target": target, "seconds_to_target": times}
+    for who, curve in curves.items():
+        print(f"{who:5}" + ", ".join(f"{seconds:.0f} s: {100 * right:.1f} %" for seconds, right in curve))
+    print(f"after equal rollouts, ours less TRL: {100 * gap.mean:+.1f} points ({100 * gap.low:+.1f} to {100 * gap.high:+.1f})")
+    if all(times.values()):
+        result["is_times"] = times["TRL"] / times["ours"]
+        print(f"to {100 * target:.1f} %: ours {times['ours']:.1f} s, TRL {times['TRL']:.1f} s, {result['is_times']:.1f}x")
+    return result
+
+
+def table(lines: dict[str, dict[str, Any]]) -> None:
+    """Seconds for 1,000 rollouts, and how many times as fast we are."""
+    print(f"| threads | | {' | '.join((*PHASES, 'step'))} |\n|---|---|{'---:|' * (len(PHASES) + 1)}")
+    for threads, line in lines.items():
+        for who in ("ours", "TRL", "is_times"):
+            cells = " | ".join(f"{line[who][name]:.2f}{'x' * (who == 'is_times')}" for name in (*PHASES, "step"))
+            print(f"| {threads} | {who.replace('is_times', 'ratio')} | {cells} |")
+
+
+def versions() -> dict[str, str]:
+    """What TRL's environment holds, and ours."""
+    names = ("torch", "transformers", "trl", "accelerate", "datasets")
+    asked = f"import importlib.metadata as m, json; print(json.dumps({{n: m.version(n) for n in {names}}}))"
+    theirs = json.loads(subprocess.run([str(TRL), "-c", asked], capture_output=True, text=True, check=True).stdout)
+    return {**theirs, "our torch": version("torch")}
+
+
+def main() -> None:
+    """Measure, print, write docs/data/rl.json."""
+    if sys.argv[1:2] == ["--job"]:
+        print(json.dumps({"steps": ours(json.loads(sys.argv[2]))}))
+        return
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, help="a cold start's folder; by default the demo's, trained first")
+    parser.add_argument("--threads", default="1,2", help="the first is the one that learns over all seeds")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--short", type=int, default=8, help="steps where only the time is wanted")
+    parser.add_argument("--points", type=int, default=10, help="points of a learning curve")
+    parser.add_argument("--dev", type=int, default=500, help="dev problems a point")
+    parser.add_argument("--rate", type=float, default=1e-3, help="of AdamW, on both sides")
+    parser.add_argument("--out", type=Path, default=DATA)
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    if not TRL.exists():
+        sys.exit(f"{TRL} is not there: make peers")
+    model = chosen.model or cold_start(ROOT / "recipes" / "demo.toml", ROOT / "runs" / "bench-rl")
+    job: dict[str, Any] = {"model": str(model.resolve()), "families": {"cups": 3000, "chains": 5000}}
+    job |= {"problems": 32, "samples": 8, "max_tokens": 80, "rate": chosen.rate}
+    judge, rollouts = Judge(job, chosen.dev), job["problems"] * job["samples"]
+    counts = [int(count) for count in chosen.threads.split(",")]
+    result: dict[str, Any] = {"machine": platform.processor() or platform.machine(), "job": job, "versions": versions()}
+    started = judge.right(model)
+    lines: dict[str, dict[str, Any]] = {}
+    for threads in counts:
+        first = threads == counts[0]
+        steps = chosen.steps if first else chosen.short
+        every = max(1, steps // chosen.points) if first else steps + 1
+        runs: dict[str, list[dict[str, Any]]] = {"ours": [], "TRL": []}
+        for seed in range(1, chosen.seeds + 1):
+            for who, found in runs.items():
+                with tempfile.TemporaryDirectory() as out:
+                    rows = run(who, {**job, "threads": threads, "seed": seed, "steps": steps, "every": every, "out": out})
+                    curve, last, seconds = [(0.0, statistics.mean(started))], started, 0.0
+                    for step, row in enumerate(rows, start=1):
+                        seconds += sum(row[phase] for phase in PHASES)
+                        if step % every == 0:
+                            last = judge.right(Path(out) / str(step))
+                            curve.append((seconds, statistics.mean(last)))
+                found.append({"per_thousand": per_thousand(rows, rollouts), "curve": curve, "last": last})
+                shown = ", ".join(f"{name} {value:.2f}" for name, value in found[-1]["per_thousand"].items())
+                print(f"{threads} threads, seed {seed}, {who}: {shown} s per 1,000 rollouts, at last {100 * curve[-1][1]:.1f} %", flush=True)
+        line: dict[str, Any] = {
+            who: {name: statistics.median(one["per_thousand"][name] for one in found) for name in (*PHASES, "step")}
+            for who, found in runs.items()
+        }
+        pairs = list(zip(runs["ours"], runs["TRL"], strict=True))
+        line["is_times"] = {
+            name: statistics.median(b["per_thousand"][name] / a["per_thousand"][name] for a, b in pairs)
+            for name in (*PHASES, "step")
+        }
+        lines[str(threads)] = line
+        if first:
+            result["learnt"] = learnt(runs)
+    table(lines)
+    result["seconds_per_thousand_rollouts"] = lines
+    chosen.out.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
