@@ -209,7 +209,7 @@ def main() -> None:
     parser.add_argument("--short", type=int, default=8, help="steps where only the time is wanted")
     parser.add_argument("--points", type=int, default=10, help="points of a learning curve")
     parser.add_argument("--dev", type=int, default=500, help="dev problems a point")
-    parser.add_argument("--rate", type=float, default=1e-3, help="of AdamW, on both sides")
+    parser.add_argument("--rate", type=float, default=3e-4, help="of AdamW, on both sides")
     parser.add_argument("--out", type=Path, default=DATA)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
