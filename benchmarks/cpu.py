@@ -330,7 +330,7 @@ def training(rounds: int) -> float:
     for _ in range(rounds + 1):
         start = time.perf_counter()
         for batch in batches(samples):
-            hidden = model(batch.ids, batch.positions, batch.visible)[batch.predicts]
+            hidden = model(batch.ids)[batch.predicts]
             (-token_logprobs(model.logits(hidden), batch.targets).sum()).backward()
         model.zero_grad(set_to_none=True)
         times.append(time.perf_counter() - start)

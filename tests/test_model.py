@@ -160,7 +160,7 @@ def test_picked_and_joined_rows_go_on_by_themselves() -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(lengths=st.lists(st.integers(1, 14), min_size=2, max_size=7))
-def test_packed_rows_equal_separate_sequences(lengths: list[int]) -> None:
+def test_rows_of_a_batch_equal_separate_sequences(lengths: list[int]) -> None:
     model = ours()
     drawn = some_ids(len(lengths), 14)
     samples = [
@@ -168,8 +168,8 @@ def test_packed_rows_equal_separate_sequences(lengths: list[int]) -> None:
         for i, length in enumerate(lengths)
     ]
     packed: dict[float, torch.Tensor] = {}
-    for batch in batches(samples, row_tokens=16, batch_tokens=48):
-        hidden = model(batch.ids, batch.positions, batch.visible)[batch.predicts]
+    for batch in batches(samples, batch_tokens=48):
+        hidden = model(batch.ids)[batch.predicts]
         for weight in batch.weights.unique().tolist():
             packed[weight] = hidden[batch.weights == weight]
     for sample in samples:
@@ -182,8 +182,8 @@ def test_padding_gives_finite_gradients() -> None:
     model = Transformer(a_config())
     model.initialise(0)
     samples = [Sample(ids=(1,) * 16, mask=(True,) * 16), Sample(ids=(2, 3), mask=(False, True))]
-    (batch,) = batches(samples, row_tokens=16)
-    model(batch.ids, batch.positions, batch.visible)[batch.predicts].sum().backward()
+    (batch,) = batches(samples)
+    model(batch.ids)[batch.predicts].sum().backward()
     for parameter in model.parameters():
         assert parameter.grad is None or torch.isfinite(parameter.grad).all()
 

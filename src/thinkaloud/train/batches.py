@@ -1,6 +1,8 @@
-"""Sequences -> packed batches. A rollout is a flat sequence with a mask; so is a demonstration.
+"""Sequences -> batches. A rollout is a flat sequence with a mask; so is a demonstration.
 
-R rows of a batch, T tokens of a row.
+R rows of a batch, one sequence each, T tokens of the longest. Sequences of about one length share a batch, so that
+little is padded; padding stands at the end, where no token looks under plain causal attention. Several short ones in a
+row would need a mask, which costs more than it saves: docs/LOG.md.
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,18 +33,14 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainBatch:
-    """Samples packed into rows: several a row, none seeing another."""
+    """Samples of about one length, one a row, padded at the end."""
 
     ids: Tensor
     "[R, T] token ids"
-    positions: Tensor
-    "[R, T] place of each token within its own sample"
-    visible: Tensor
-    "[R, T, T] true where a token may look: earlier in its own sample, or itself"
     predicts: Tensor
     "[R, T] true where the next token is trained on"
     targets: Tensor
-    "[n] the next tokens where `predicts`"
+    "[n] the next tokens where `predicts`, row by row"
     weights: Tensor
     "[n] weight or advantage of each"
     logprobs: Tensor
@@ -50,72 +48,48 @@ class TrainBatch:
     lengths: Tensor
     "[n] how many tokens of its own sample are trained on"
     samples: Tensor
-    "[n] number of its own sample within the batch"
+    "[n] its row: the number of its own sample within the batch"
     tokens: int
     "tokens of all samples, padding not counted"
 
 
-def pack(samples: Sequence[Sample], *, row_tokens: int) -> list[list[int]]:
-    """Put samples (by index) into rows of at most `row_tokens`: first-fit decreasing; one too long gets its own row."""
-    rows: list[list[int]] = []
-    room: list[int] = []
-    for index in sorted(range(len(samples)), key=lambda i: (-len(samples[i].ids), i)):
-        length = len(samples[index].ids)
-        for row, left in enumerate(room):
-            if length <= left:
-                rows[row].append(index)
-                room[row] -= length
-                break
-        else:
-            rows.append([index])
-            room.append(row_tokens - length)
-    return rows
+def by_length(samples: Sequence[Sample], *, batch_tokens: int = 2048) -> Iterator[list[int]]:
+    """All samples (by index) once, longest first: those of a batch, at most `batch_tokens` with padding, or one."""
+    left = sorted(range(len(samples)), key=lambda index: -len(samples[index].ids))
+    while left:
+        rows = max(1, batch_tokens // len(samples[left[0]].ids))
+        yield left[:rows]
+        left = left[rows:]
 
 
-def batches(samples: Sequence[Sample], *, row_tokens: int = 192, batch_tokens: int = 8192) -> Iterator[TrainBatch]:
-    """All samples once, in packed batches of at most `batch_tokens` tokens (padding counted)."""
-    rows = pack(samples, row_tokens=row_tokens)
-    while rows:
-        longest = max(row_tokens, len(samples[rows[0][0]].ids))  # rows of one sample too long come first, longest first
-        count = max(1, batch_tokens // longest)
-        yield _build([[samples[i] for i in row] for row in rows[:count]])
-        rows = rows[count:]
+def batches(samples: Sequence[Sample], *, batch_tokens: int = 2048) -> Iterator[TrainBatch]:
+    """All samples once, longest first, in batches of at most `batch_tokens` tokens (padding counted), or of one row."""
+    for numbers in by_length(samples, batch_tokens=batch_tokens):
+        yield batch_of([samples[number] for number in numbers])
 
 
-def _build(rows: list[list[Sample]]) -> TrainBatch:
-    length = max(sum(len(sample.ids) for sample in row) for row in rows)
-    ids, positions, documents, learnt, lengths, weights, logprobs, numbers = ([] for _ in range(8))
-    count = 0
-    for row in rows:
-        pad = length - sum(len(sample.ids) for sample in row)
-        ids.append([i for sample in row for i in sample.ids] + [0] * pad)
-        positions.append([p for sample in row for p in range(len(sample.ids))] + [0] * pad)
-        documents.append([d for d, sample in enumerate(row) for _ in sample.ids] + [-1] * pad)
-        learnt.append([m and p > 0 for sample in row for p, m in enumerate(sample.mask)] + [False] * pad)
-        lengths.append([sum(sample.mask) for sample in row for _ in sample.ids] + [0] * pad)
-        numbers.append([count + d for d, sample in enumerate(row) for _ in sample.ids] + [0] * pad)
-        count += len(row)
-        factors = [f for sample in row for f in (sample.factors or [1.0] * len(sample.ids))]
-        owned = [sample.weight for sample in row for _ in sample.ids]
-        weights.append([w * f for w, f in zip(owned, factors, strict=True)] + [0.0] * pad)
-        logprobs.append([x for sample in row for x in (sample.logprobs or [0.0] * len(sample.ids))] + [0.0] * pad)
+def batch_of(samples: Sequence[Sample]) -> TrainBatch:
+    """One batch, row by row."""
+    length = max(len(sample.ids) for sample in samples)
+    ids, learnt, weights, logprobs, lengths, rows = ([] for _ in range(6))
+    for row, sample in enumerate(samples):
+        size = len(sample.ids)
+        pad = length - size
+        ids.append([*sample.ids] + [0] * pad)
+        learnt.append([False, *sample.mask[1:]] + [False] * pad)
+        weights.append([sample.weight * factor for factor in sample.factors or [1.0] * size] + [0.0] * pad)
+        logprobs.append([*(sample.logprobs or [0.0] * size)] + [0.0] * pad)
+        lengths.append([sum(sample.mask)] * length)
+        rows.append([row] * length)
     ids_RT = torch.tensor(ids)
-    document_RT = torch.tensor(documents)
     learnt_RT = torch.tensor(learnt)
-    visible = (document_RT.unsqueeze(2) == document_RT.unsqueeze(1)) & torch.ones(
-        length, length, dtype=torch.bool
-    ).tril()
-    predicts = torch.zeros_like(learnt_RT)
-    predicts[:, :-1] = learnt_RT[:, 1:]
     return TrainBatch(
         ids=ids_RT,
-        positions=torch.tensor(positions),
-        visible=visible,
-        predicts=predicts,
+        predicts=learnt_RT.roll(-1, dims=1),
         targets=ids_RT[learnt_RT],
         weights=torch.tensor(weights)[learnt_RT],
         logprobs=torch.tensor(logprobs)[learnt_RT],
         lengths=torch.tensor(lengths)[learnt_RT],
-        samples=torch.tensor(numbers)[learnt_RT],
-        tokens=int((document_RT >= 0).sum()),
+        samples=torch.tensor(rows)[learnt_RT],
+        tokens=sum(len(sample.ids) for sample in samples),
     )

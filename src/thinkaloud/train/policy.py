@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from thinkaloud.model import Transformer
-from thinkaloud.train.batches import Sample, TrainBatch, batches
+from thinkaloud.train.batches import Sample, TrainBatch, batch_of, batches, by_length
 from thinkaloud.train.losses import (
     cispo_loss,
     clipped_loss,
@@ -22,7 +22,7 @@ from thinkaloud.train.recipe import RlSettings
 
 def predictions(model: Transformer, batch: TrainBatch) -> Tensor:
     """Logits [n, V] at the n places whose next token is trained on."""
-    return model.logits(model(batch.ids, batch.positions, batch.visible)[batch.predicts])
+    return model.logits(model(batch.ids)[batch.predicts])
 
 
 def surrogate_gradients(
@@ -87,18 +87,20 @@ def without_drift(model: Transformer, samples: Sequence[Sample], most: float) ->
 
     The numbers beside them are the raw ratios of trainer to sampler, before truncation at `most`.
     """
-    found, gaps = [], []
-    for sample in samples:
-        (batch,) = batches([sample], row_tokens=len(sample.ids))
+    found, gaps = list(samples), []
+    for numbers in by_length(samples):
+        batch = batch_of([samples[number] for number in numbers])
         with torch.no_grad():
             trained = token_logprobs(predictions(model, batch), batch.targets)
         gaps.append(trained - batch.logprobs)
-        logprobs, factors = list(sample.logprobs), [1.0] * len(sample.ids)
-        undone = drift_weights(trained, batch.logprobs, most=most).tolist()
-        learnt = [place for place, flag in enumerate(sample.mask) if flag and place > 0]
-        for place, logprob, factor in zip(learnt, trained.tolist(), undone, strict=True):
-            logprobs[place], factors[place] = logprob, factor
-        found.append(replace(sample, logprobs=tuple(logprobs), factors=tuple(factors)))
+        undone = drift_weights(trained, batch.logprobs, most=most)
+        for row, number in enumerate(numbers):
+            sample, own = samples[number], batch.samples == row
+            logprobs, factors = list(sample.logprobs), [1.0] * len(sample.ids)
+            learnt = [place for place, flag in enumerate(sample.mask) if flag and place > 0]
+            for place, logprob, factor in zip(learnt, trained[own].tolist(), undone[own].tolist(), strict=True):
+                logprobs[place], factors[place] = logprob, factor
+            found[number] = replace(sample, logprobs=tuple(logprobs), factors=tuple(factors))
     ratios = torch.cat(gaps).exp()
     drift = {
         "min": ratios.min(),
