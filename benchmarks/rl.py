@@ -11,23 +11,22 @@ noise; loading, saving and measuring are not in the times. Machines are noisy an
 """
 
 import argparse
+import itertools
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from cpu import processor
 from peers.clock import PHASES, Clock
 
 import thinkaloud
 from thinkaloud.base.config import load_settings, parse_settings
-from thinkaloud.base.run import read_json
 from thinkaloud.base.statistics import hierarchical_bootstrap
 from thinkaloud.engine import Engine
 from thinkaloud.model import load_model, save_model
@@ -43,7 +42,11 @@ ROOT = Path(__file__).parents[1]
 DATA = ROOT / "docs" / "data" / "rl.json"
 TRL = ROOT / ".venv-peers" / "trl" / "bin" / "python"
 COLD, RL = "think", "rl"
-"""The stages: the recipe's cold start, and the reinforcement learning that is timed."""
+"The stages: the recipe's cold start, and the reinforcement learning that is timed."
+PARTS = (*PHASES, "step")
+"What is told of a step: its phases, and all of it."
+Runs = dict[str, list[dict[str, Any]]]
+"By who ran: for each seed its seconds, its learning curve and how it answered at last."
 
 
 def cold_start(recipe: Path, folder: Path) -> Path:
@@ -98,7 +101,8 @@ def ours(job: dict[str, Any]) -> list[dict[str, Any]]:
         }
         stage, clock = Timed(Path(folder), parse_settings(Recipe, recipe, "the timed stage"), RL), Clock()
         stage.follow(job, clock)
-        clock.wrap(stage, "rollouts", "rollout")
+        clock.wrap(stage.engine, "generate", "rollout")
+        clock.wrap(stage.template, "parse", "verify")
         clock.wrap(sys.modules[collect.__module__], "verdict_on", "verify")
         clock.wrap(stage, "improve", "update")
         clock.skip()
@@ -126,9 +130,8 @@ def run(who: str, job: dict[str, Any]) -> list[dict[str, Any]]:
 def per_thousand(rows: list[dict[str, Any]], rollouts: int) -> dict[str, float]:
     """Median seconds of each phase, and of a whole step, for 1,000 rollouts; the first step warms up."""
     kept = rows[1:] or rows
-    told = {phase: statistics.median(row[phase] for row in kept) for phase in PHASES}
-    told["step"] = statistics.median(sum(row[phase] for phase in PHASES) for row in kept)
-    return {name: 1000 * seconds / rollouts for name, seconds in told.items()}
+    whole = [row | {"step": sum(row[phase] for phase in PHASES)} for row in kept]
+    return {part: 1000 / rollouts * statistics.median(row[part] for row in whole) for part in PARTS}
 
 
 class Judge:
@@ -146,22 +149,57 @@ class Judge:
         return [int(group[0].verdict.label == "right") for group in groups]
 
 
+def alternate(job: dict[str, Any], seeds: int, judge: Judge, started: list[int]) -> Runs:
+    """The job for each seed, ours and TRL's in turn; saved models are measured between."""
+    runs: Runs = {"ours": [], "TRL": []}
+    for seed in range(1, seeds + 1):
+        for who, found in runs.items():
+            with tempfile.TemporaryDirectory() as out:
+                rows = run(who, {**job, "seed": seed, "out": out})
+                right = [judge.right(Path(out) / str(step)) for step in saved(job)]
+            clock = list(itertools.accumulate((sum(row[phase] for phase in PHASES) for row in rows), initial=0.0))
+            points = zip([0, *saved(job)], [started, *right], strict=True)
+            curve = [(clock[step], statistics.mean(one)) for step, one in points]
+            told = per_thousand(rows, job["problems"] * job["samples"])
+            found.append({"per_thousand": told, "curve": curve, "last": (right or [started])[-1]})
+            shown = ", ".join(f"{part} {seconds:.2f}" for part, seconds in told.items())
+            print(f"{job['threads']} threads, seed {seed}, {who}: {shown} s per 1,000 rollouts", flush=True)
+    return runs
+
+
+def saved(job: dict[str, Any]) -> range:
+    """The steps after which a model is saved."""
+    return range(job["every"], job["steps"] + 1, job["every"])
+
+
+def ratios(runs: Runs) -> dict[str, dict[str, float]]:
+    """Seconds for 1,000 rollouts, medians over seeds, and how many times TRL's are ours."""
+    told = {who: [one["per_thousand"] for one in found] for who, found in runs.items()}
+    line = {who: {part: statistics.median(one[part] for one in found) for part in PARTS} for who, found in told.items()}
+    pairs = list(zip(told["ours"], told["TRL"], strict=True))
+    line["is_times"] = {part: statistics.median(their[part] / our[part] for our, their in pairs) for part in PARTS}
+    return line
+
+
+def mean_curve(runs: list[dict[str, Any]]) -> list[tuple[float, float]]:
+    """Mean seconds and mean accuracy over seeds at each saved point."""
+    points = zip(*(one["curve"] for one in runs), strict=True)
+    return [(statistics.mean(p[0] for p in point), statistics.mean(p[1] for p in point)) for point in points]
+
+
 def reached(target: float, curve: list[tuple[float, float]]) -> float | None:
     """Where a curve of (seconds, accuracy) first meets the target, between its points by a straight line."""
-    for (before, low), (after, high) in zip(curve, curve[1:], strict=False):
+    for (before, low), (after, high) in itertools.pairwise(curve):
         if high >= target > low:
             return before + (after - before) * (target - low) / (high - low)
     return None
 
 
-def mean_curve(runs: list[dict[str, Any]]) -> list[tuple[float, float]]:
-    """Mean seconds and mean accuracy over seeds at each saved point."""
-    points = zip(*(run["curve"] for run in runs), strict=True)
-    return [(statistics.mean(p[0] for p in point), statistics.mean(p[1] for p in point)) for point in points]
+def learnt(runs: Runs) -> dict[str, Any]:
+    """Whether both learn alike from equal rollouts, and how long each takes to an accuracy that both reach.
 
-
-def learnt(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """Whether both learn alike from equal rollouts, and how long each takes to an accuracy that both reach."""
+    That accuracy lies nine tenths of the way from the start to the lower one of the two ends.
+    """
     pairs = zip(runs["ours"], runs["TRL"], strict=True)
     apart = [[a - b for a, b in zip(mine["last"], theirs["last"], strict=True)] for mine, theirs in pairs]
     gap = hierarchical_bootstrap(apart)
@@ -171,29 +209,30 @@ def learnt(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     times = {who: reached(target, curve) for who, curve in curves.items()}
     result = {"curves": curves, "gap": [gap.mean, gap.low, gap.high], "target": target, "seconds_to_target": times}
     for who, curve in curves.items():
-        print(f"{who:5}" + ", ".join(f"{seconds:.0f} s: {100 * right:.1f} %" for seconds, right in curve))
-    print(f"after equal rollouts, ours less TRL: {100 * gap.mean:+.1f} points ({100 * gap.low:+.1f} to {100 * gap.high:+.1f})")
-    if all(times.values()):
+        print(f"{who}: " + ", ".join(f"{seconds:.0f} s {100 * right:.1f} %" for seconds, right in curve))
+    alike = "alike" if gap.low <= 0 <= gap.high else "NOT alike: this does not compare the same update"
+    mean, low, high = (f"{100 * value:+.1f}" for value in (gap.mean, gap.low, gap.high))
+    print(f"after equal rollouts ours less TRL's is {mean} points ({low} to {high}): they learn {alike}")
+    if times["ours"] and times["TRL"]:
         result["is_times"] = times["TRL"] / times["ours"]
-        print(f"to {100 * target:.1f} %: ours {times['ours']:.1f} s, TRL {times['TRL']:.1f} s, {result['is_times']:.1f}x")
+        print(f"to {100 * target:.1f} %: {times['ours']:.1f} s and {times['TRL']:.1f} s, {result['is_times']:.1f}x")
     return result
 
 
 def table(lines: dict[str, dict[str, Any]]) -> None:
     """Seconds for 1,000 rollouts, and how many times as fast we are."""
-    print(f"| threads | | {' | '.join((*PHASES, 'step'))} |\n|---|---|{'---:|' * (len(PHASES) + 1)}")
+    print(f"| threads | | {' | '.join(PARTS)} |\n|---|---|{'---:|' * len(PARTS)}")
     for threads, line in lines.items():
-        for who in ("ours", "TRL", "is_times"):
-            cells = " | ".join(f"{line[who][name]:.2f}{'x' * (who == 'is_times')}" for name in (*PHASES, "step"))
+        for who, unit in (("ours", " s"), ("TRL", " s"), ("is_times", "x")):
+            cells = " | ".join(f"{line[who][part]:.2f}{unit}" for part in PARTS)
             print(f"| {threads} | {who.replace('is_times', 'ratio')} | {cells} |")
 
 
 def versions() -> dict[str, str]:
-    """What TRL's environment holds, and ours."""
+    """What TRL's environment holds."""
     names = ("torch", "transformers", "trl", "accelerate", "datasets")
     asked = f"import importlib.metadata as m, json; print(json.dumps({{n: m.version(n) for n in {names}}}))"
-    theirs = json.loads(subprocess.run([str(TRL), "-c", asked], capture_output=True, text=True, check=True).stdout)
-    return {**theirs, "our torch": version("torch")}
+    return json.loads(subprocess.run([str(TRL), "-c", asked], capture_output=True, text=True, check=True).stdout)
 
 
 def main() -> None:
@@ -203,11 +242,11 @@ def main() -> None:
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, help="a cold start's folder; by default the demo's, trained first")
-    parser.add_argument("--threads", default="1,2", help="the first is the one that learns over all seeds")
+    parser.add_argument("--threads", default="1,2", help="with the first, both learn; with others they are timed only")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=30)
-    parser.add_argument("--short", type=int, default=8, help="steps where only the time is wanted")
-    parser.add_argument("--points", type=int, default=10, help="points of a learning curve")
+    parser.add_argument("--steps", type=int, default=30, help="where both learn")
+    parser.add_argument("--brief", type=int, default=8, help="steps where they are timed only")
+    parser.add_argument("--every", type=int, default=2, help="steps between the points of a learning curve")
     parser.add_argument("--dev", type=int, default=500, help="dev problems a point")
     parser.add_argument("--rate", type=float, default=3e-4, help="of AdamW, on both sides")
     parser.add_argument("--out", type=Path, default=DATA)
@@ -218,40 +257,18 @@ def main() -> None:
     model = chosen.model or cold_start(ROOT / "recipes" / "demo.toml", ROOT / "runs" / "bench-rl")
     job: dict[str, Any] = {"model": str(model.resolve()), "families": {"cups": 3000, "chains": 5000}}
     job |= {"problems": 32, "samples": 8, "max_tokens": 80, "rate": chosen.rate}
-    judge, rollouts = Judge(job, chosen.dev), job["problems"] * job["samples"]
-    counts = [int(count) for count in chosen.threads.split(",")]
-    result: dict[str, Any] = {"machine": platform.processor() or platform.machine(), "job": job, "versions": versions()}
+    judge = Judge(job, chosen.dev)
     started = judge.right(model)
+    asked = job | {"model": str(chosen.model or "the demo's cold start")}
+    result: dict[str, Any] = {"machine": processor(), "versions": versions(), "job": asked}
     lines: dict[str, dict[str, Any]] = {}
-    for threads in counts:
-        first = threads == counts[0]
-        steps = chosen.steps if first else chosen.short
-        every = max(1, steps // chosen.points) if first else steps + 1
-        runs: dict[str, list[dict[str, Any]]] = {"ours": [], "TRL": []}
-        for seed in range(1, chosen.seeds + 1):
-            for who, found in runs.items():
-                with tempfile.TemporaryDirectory() as out:
-                    rows = run(who, {**job, "threads": threads, "seed": seed, "steps": steps, "every": every, "out": out})
-                    curve, last, seconds = [(0.0, statistics.mean(started))], started, 0.0
-                    for step, row in enumerate(rows, start=1):
-                        seconds += sum(row[phase] for phase in PHASES)
-                        if step % every == 0:
-                            last = judge.right(Path(out) / str(step))
-                            curve.append((seconds, statistics.mean(last)))
-                found.append({"per_thousand": per_thousand(rows, rollouts), "curve": curve, "last": last})
-                shown = ", ".join(f"{name} {value:.2f}" for name, value in found[-1]["per_thousand"].items())
-                print(f"{threads} threads, seed {seed}, {who}: {shown} s per 1,000 rollouts, at last {100 * curve[-1][1]:.1f} %", flush=True)
-        line: dict[str, Any] = {
-            who: {name: statistics.median(one["per_thousand"][name] for one in found) for name in (*PHASES, "step")}
-            for who, found in runs.items()
-        }
-        pairs = list(zip(runs["ours"], runs["TRL"], strict=True))
-        line["is_times"] = {
-            name: statistics.median(b["per_thousand"][name] / a["per_thousand"][name] for a, b in pairs)
-            for name in (*PHASES, "step")
-        }
-        lines[str(threads)] = line
-        if first:
+    for number, threads in enumerate(chosen.threads.split(",")):
+        length = {"steps": chosen.brief, "every": chosen.brief + 1}
+        if number == 0:
+            length = {"steps": chosen.steps, "every": chosen.every}
+        runs = alternate({**job, **length, "threads": int(threads)}, chosen.seeds, judge, started)
+        lines[threads] = ratios(runs)
+        if number == 0:
             result["learnt"] = learnt(runs)
     table(lines)
     result["seconds_per_thousand_rollouts"] = lines
