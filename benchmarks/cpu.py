@@ -322,7 +322,7 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def training(rounds: int) -> float:
-    """Tokens a second, forward and backward, of packed sequences of 64 tokens, half of them learnt."""
+    """Tokens a second, forward and backward, of sequences of 64 tokens, half of them learnt."""
     model = make_model("demo", torch.float32).train().requires_grad_(True)
     rows = prompts(model.config.vocab_size, 256, 64, 0)
     samples = [Sample(ids=row, mask=(False,) * 32 + (True,) * 32) for row in rows]

@@ -96,7 +96,7 @@ def ours(job: dict[str, Any]) -> list[dict[str, Any]]:
         recipe = {
             "run": {"name": "timed", "dir": folder, "seed": job["seed"], "threads": job["threads"], "result": RL},
             "families": {name: {"train": count} for name, count in job["families"].items()},
-            "stages": {COLD: {"kind": "sft", "budget": 1.0}, RL: {"kind": "grpo", **base, **learning}},
+            "stages": {COLD: {"kind": "sft", "budget": 1.0}, RL: {"kind": "rl", **base, **learning}},
             "evaluation": {"dev": 0},
         }
         stage, clock = Timed(Path(folder), parse_settings(Recipe, recipe, "the timed stage"), RL), Clock()

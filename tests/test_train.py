@@ -1,4 +1,4 @@
-"""Losses by hand, packing, the optimiser, checkpoints, and stages that stop, go on and end where they should."""
+"""Losses by hand, batches, the optimiser, checkpoints, and stages that stop, go on and end where they should."""
 
 import copy
 import json
@@ -135,7 +135,7 @@ def test_kl_and_logprobs_by_hand() -> None:
     torch.testing.assert_close(found, torch.tensor([math.log(0.25), math.log(0.5), 0.0]))
 
 
-# --- packing ---
+# --- batches ---
 
 
 samples = st.lists(st.integers(1, 40), min_size=1, max_size=40).map(

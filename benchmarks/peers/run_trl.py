@@ -4,7 +4,9 @@ Its environment holds TRL; our package comes by PYTHONPATH, for the problems and
 function calls in this process. The loss is GRPO as published: advantages over the group's standard deviation, a mean
 over each reply, no KL, one update a batch, AdamW at a constant rate.
 
-Of its settings the best of those tried, on one thread; `--job` may hold others under "trl":
+Of its settings the best of those tried (docs/LOG.md): no gradient checkpointing and no bfloat16, which are its
+defaults; all replies in one batch; scaled dot-product attention; transformers' `generate` with its growing cache;
+AdamW fused. The job may hold others under "trl", to try them again.
 """
 
 import json
