@@ -46,6 +46,7 @@ from thinkaloud.train.losses import (
 )
 from thinkaloud.train.optimiser import Optimiser, OptimiserSettings
 from thinkaloud.train.pipeline import prepare, train
+from thinkaloud.train.policy import logprobs_of
 from thinkaloud.train.recipe import Recipe, RlSettings
 from thinkaloud.train.rl import learnable
 from thinkaloud.train.stage import Stage, stage_folder
@@ -578,6 +579,16 @@ def test_prompt_and_forced_tokens_get_no_gradient(stage: Stage, way: str) -> Non
     assert len(seen) == 1
     reached = seen[0].abs().sum(-1) > 0
     assert reached.tolist() == [[False, True, False, True, True, False], [False, True, False] + [False] * 3]
+
+
+def test_logprobs_come_back_in_order_and_where_they_are_learnt(stage: Stage) -> None:
+    samples = LEARNT[::-1] + LEARNT
+    for sample, found in zip(samples, logprobs_of(stage.model, samples), strict=True):
+        with torch.no_grad():
+            logits = stage.model.logits(stage.model(torch.tensor([sample.ids])))[0, :-1]
+        alone = torch.log_softmax(logits, -1).gather(1, torch.tensor(sample.ids[1:]).unsqueeze(1))[:, 0]
+        kept = torch.where(torch.tensor(sample.mask[1:]), alone, 0.0)
+        torch.testing.assert_close(torch.tensor(found), torch.cat([torch.zeros(1), kept]))
 
 
 def test_fit_is_the_weighted_sum_over_the_divisor(stage: Stage) -> None:

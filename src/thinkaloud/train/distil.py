@@ -9,16 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-import torch
-
 from thinkaloud.base.errors import UserError
 from thinkaloud.model import load_model
 from thinkaloud.rollouts import Sampling
 from thinkaloud.text import Tokenizer
-from thinkaloud.train.batches import Sample, batches, pack
+from thinkaloud.train.batches import Sample
 from thinkaloud.train.describe import describe
-from thinkaloud.train.losses import token_logprobs
-from thinkaloud.train.policy import predictions
+from thinkaloud.train.policy import logprobs_of
 from thinkaloud.train.recipe import DistilSettings, RlSettings
 from thinkaloud.train.stage import Stage
 
@@ -44,18 +41,9 @@ class OwnTeacher:
         self.model = load_model(folder).eval().requires_grad_(False)
 
     def logprobs(self, sequences: Sequence[tuple[int, ...]]) -> list[list[float]]:
-        """Packed into batches, in float32."""
-        found: list[list[float]] = [[]] * len(sequences)
-        samples = [Sample(ids=ids, mask=(False,) + (True,) * (len(ids) - 1)) for ids in sequences]
-        for row in pack(samples, row_tokens=1024):
-            (batch,) = batches([samples[index] for index in row], row_tokens=1024)
-            with torch.no_grad():
-                known = token_logprobs(predictions(self.model, batch), batch.targets).tolist()
-            # `batches` packs longest first, as `pack` did.
-            for index in sorted(row, key=lambda i: (-len(sequences[i]), row.index(i))):
-                count = len(sequences[index]) - 1
-                found[index], known = [0.0, *known[:count]], known[count:]
-        return found
+        """In batches, in float32."""
+        samples = [Sample(ids=ids, mask=(True,) * len(ids)) for ids in sequences]
+        return logprobs_of(self.model, samples)
 
 
 def train_distil(stage: Stage) -> None:

@@ -82,25 +82,32 @@ def policy_losses(logprobs: Tensor, batch: TrainBatch, settings: RlSettings) -> 
     return clipped_loss(logprobs, old, weights, **bounds)
 
 
+@torch.no_grad()
+def logprobs_of(model: Transformer, samples: Sequence[Sample]) -> list[list[float]]:
+    """The model's log-prob of each id that is trained on, one list a sample; 0 for its other ids."""
+    found: list[list[float]] = [[]] * len(samples)
+    for numbers in by_length(samples):
+        batch = batch_of([samples[number] for number in numbers])
+        known = token_logprobs(predictions(model, batch), batch.targets)
+        rows = torch.zeros(batch.ids.shape).masked_scatter(batch.predicts.roll(1, dims=1), known).tolist()
+        for number, row in zip(numbers, rows, strict=True):
+            found[number] = row[: len(samples[number].ids)]
+    return found
+
+
 def without_drift(model: Transformer, samples: Sequence[Sample], most: float) -> tuple[list[Sample], dict[str, float]]:
     """The samples with the trainer's own log-probs at these weights, and factors that undo the sampler's drift.
 
     The numbers beside them are the raw ratios of trainer to sampler, before truncation at `most`.
     """
-    found, gaps = list(samples), []
-    for numbers in by_length(samples):
-        batch = batch_of([samples[number] for number in numbers])
-        with torch.no_grad():
-            trained = token_logprobs(predictions(model, batch), batch.targets)
-        gaps.append(trained - batch.logprobs)
-        undone = drift_weights(trained, batch.logprobs, most=most)
-        for row, number in enumerate(numbers):
-            sample, own = samples[number], batch.samples == row
-            logprobs, factors = list(sample.logprobs), [1.0] * len(sample.ids)
-            learnt = [place for place, flag in enumerate(sample.mask) if flag and place > 0]
-            for place, logprob, factor in zip(learnt, trained[own].tolist(), undone[own].tolist(), strict=True):
-                logprobs[place], factors[place] = logprob, factor
-            found[number] = replace(sample, logprobs=tuple(logprobs), factors=tuple(factors))
+    found, gaps = [], []
+    for sample, known in zip(samples, logprobs_of(model, samples), strict=True):
+        learnt = torch.tensor((False, *sample.mask[1:]))
+        sampled = torch.tensor(sample.logprobs)
+        trained = torch.where(learnt, torch.tensor(known), sampled)
+        gaps.append((trained - sampled)[learnt])
+        factors = torch.where(learnt, drift_weights(trained, sampled, most=most), 1.0)
+        found.append(replace(sample, logprobs=tuple(trained.tolist()), factors=tuple(factors.tolist())))
     ratios = torch.cat(gaps).exp()
     drift = {
         "min": ratios.min(),
