@@ -1,10 +1,11 @@
 """Invented studies of arms and sizes whose truth is known: what each arm needs, and how much seeds differ."""
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from thinkaloud.base.statistics import Floats
 from thinkaloud.reports.compact import START, Data, Key, Plan, Trained
 
 SIZES = (4, 16, 64, 256, 1024, 4096)
@@ -74,3 +75,22 @@ def invented(
         found[str(seed)] = run
     plan = Plan(families=tuple(families), arms=tuple(needs), sizes=tuple(sizes), baselines=("b0", "b1"))
     return Data(plan=plan, seeds=found, samples=4)
+
+
+def in_little(data: Data) -> dict[str, dict[str, Any]]:
+    """The study as its small files hold it, by seed."""
+
+    def digits(shares: Floats) -> dict[str, Any]:
+        right = "".join(str(round(data.samples * share)) for share in shares)
+        return {"samples": data.samples, "problems": "0" * 16, "ungradable": 0, "right": right}
+
+    found = {}
+    for seed, run in data.seeds.items():
+        stages = {}
+        for (family, arm, size), one in run.items():
+            stage = {"ledger": dict(one.ledger), "curve": one.curve.tolist(), "test": digits(one.test)}
+            stages[f"{family}.{arm}.{size}" if size else f"{family}.{arm}"] = stage
+            if one.beyond is not None:
+                stage["beyond"] = digits(one.beyond)
+        found[seed] = {"schema_version": 1, "study": data.plan.model_dump(), "stages": stages}
+    return found

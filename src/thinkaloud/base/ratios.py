@@ -48,7 +48,8 @@ def over_seeds(values_DS: Floats) -> Floats:
     known_DS = ~np.isnan(values_DS)
     counts_D = known_DS.sum(axis=1)
     sums_D = np.where(known_DS, values_DS, 0.0).sum(axis=1)
-    return np.divide(sums_D, counts_D, out=np.full(len(counts_D), np.nan), where=counts_D > 0)
+    means_D: Floats = np.divide(sums_D, counts_D, out=np.full(len(counts_D), np.nan), where=counts_D > 0)
+    return means_D
 
 
 def median_over_seeds(values_DS: Floats) -> Floats:

@@ -8,13 +8,14 @@ import hashlib
 import json
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from thinkaloud.base.config import Settings, parse_settings
 from thinkaloud.base.errors import UserError
 from thinkaloud.base.run import SCHEMA_VERSION, read_json, read_jsonl, write_text
 from thinkaloud.base.statistics import Floats
@@ -24,31 +25,30 @@ COSTS = ("rollouts", "generated_tokens", "update_tokens", "seconds")
 "What a point of a learning curve has cost by then; the accuracy on dev problems follows them."
 STAGE = re.compile(r"(?P<family>[^.]+)\.(?:(?P<arm>[^.]+)\.(?P<size>\d+)|start)")
 
-LISTS = ("families", "arms", "sizes")
-"What of a plan an unfinished seed may show only a part of."
+PARTS = ("test", "beyond")
+"The sealed problems, and those out of range."
 
 Key = tuple[str, str, int]
 "Family, arm, size; the start has size 0."
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What the study declared beforehand; a recipe's [study] table."""
+class Plan(Settings):
+    """What the study declared beforehand: part of a recipe's [study] table."""
 
     families: tuple[str, ...]
-    "Families of problems; each weighs the same."
+    "families of problems; each weighs the same"
     arms: tuple[str, ...]
-    "What was trained, each from the family's start."
+    "what was trained, each from the family's start"
     sizes: tuple[int, ...]
-    "Unique problems that an arm could see, growing."
+    "unique problems that an arm could see"
     baselines: tuple[str, ...] = ("b0", "b1")
-    "The arms that ours is measured against."
+    "the arms that ours is measured against"
     ours: str = "ours"
-    "Our arm; NAME_no_PART is ours without a part."
+    "our arm"
     margin: float = 0.01
-    "What accuracy may be worse by and still count as the same: a share."
+    "what accuracy may be worse by and still count as the same: a share"
     target_share: float = 0.9
-    "The target: the start's accuracy and this share of the baseline's gain at the largest size."
+    "the target: the start's accuracy and this share of the baseline's gain at the largest size"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,44 +75,49 @@ class Data:
     "By seed."
     samples: int
     "Replies a problem."
-    remarks: tuple[str, ...] = field(default=())
+    remarks: tuple[str, ...] = ()
     "What is incomplete or ungradable, a line each."
 
 
 def compact(run: Path) -> dict[str, Any]:
-    """A seed's run folder in its small form; stages that are not measured yet are left out."""
+    """A seed's run folder in its small form; stages that are not measured yet are left out.
+
+    It is kept as RUN/compact.json, from which the stages whose files have not changed since are taken.
+    """
+    kept = run / "compact.json"
+    since = kept.stat().st_mtime if kept.exists() else 0.0
+    before = read_json(kept)["stages"] if kept.exists() else {}
     stages: dict[str, dict[str, Any]] = {}
-    problems: dict[str, dict[str, str]] = {}
-    samples = ungradable = 0
     for file in sorted((run / "evaluations").glob("*.json")):
-        match = STAGE.fullmatch(file.stem)
+        parts = {"test": file, "beyond": file.with_name(f"{file.stem}-beyond.json")}
         folder = run / "checkpoints" / file.stem
-        if match is None or not (folder / "ledger.json").exists():
+        if STAGE.fullmatch(file.stem) is None or not (folder / "ledger.json").exists():
             continue
-        stage: dict[str, Any] = {"ledger": read_json(folder / "ledger.json"), "curve": _curve(folder)}
-        for part, source in (("test", file), ("beyond", file.with_name(f"{file.stem}-beyond.json"))):
-            entries = read_json(source)["problems"] if source.exists() else []
-            if entries:
-                digest = hashlib.sha256(" ".join(one["id"] for one in entries).encode()).hexdigest()[:16]
-                known = problems.setdefault(match["family"], {}).setdefault(part, digest)
-                samples = samples or len(entries[0]["right"])
-                if known != digest or any(len(one["right"]) != samples for one in entries) or samples > 9:
-                    raise UserError(
-                        f"{source} does not hold the same problems as its family's other stages, {samples} replies "
-                        "each and at most 9: delete it and run the study again"
-                    )
-                stage[part] = "".join(str(sum(one["right"])) for one in entries)
-                ungradable += sum(sum(one.get("ungradable", ())) for one in entries)
-        stages[file.stem] = stage
+        times = [one.stat().st_mtime for one in (*parts.values(), folder / "ledger.json") if one.exists()]
+        if file.stem in before and max(times) < since:
+            stages[file.stem] = before[file.stem]
+            continue
+        stage = {"ledger": read_json(folder / "ledger.json"), "curve": _curve(folder)}
+        stages[file.stem] = stage | {name: _digits(one) for name, one in parts.items() if one.exists()}
     if not stages:
         raise UserError(f"{run} holds no measured stage called FAMILY.ARM.SIZE: give the folder of such a study")
+    ordered = dict(sorted(stages.items(), key=lambda item: _order(_key(item[0]))))
+    raw = {"schema_version": SCHEMA_VERSION, "study": _plan(run, ordered).model_dump(), "stages": ordered}
+    write_compact(kept, raw)
+    return raw
+
+
+def _digits(file: Path) -> dict[str, Any]:
+    """An evaluation: right samples of each problem as one digit, and a hash of which problems they are."""
+    entries = read_json(file)["problems"]
+    samples = {len(one["right"]) for one in entries}
+    if len(samples) != 1 or max(samples) > 9:
+        raise UserError(f"{file} must hold equally many replies to every problem, at most 9: run the study again")
     return {
-        "schema_version": SCHEMA_VERSION,
-        "samples": samples,
-        "ungradable": ungradable,
-        "study": asdict(_plan(run, stages)),
-        "problems": problems,
-        "stages": dict(sorted(stages.items(), key=lambda item: _order(_key(item[0])))),
+        "samples": max(samples),
+        "problems": hashlib.sha256(" ".join(one["id"] for one in entries).encode()).hexdigest()[:16],
+        "ungradable": sum(sum(one.get("ungradable", ())) for one in entries),
+        "right": "".join(str(sum(one["right"])) for one in entries),
     }
 
 
@@ -136,24 +141,18 @@ def _plan(run: Path, names: Iterable[str]) -> Plan:
     """The [study] table of the seed's recipe, or of the study's; what they lack is read off the stages."""
     keys = [_key(name) for name in names]
     arms = sorted({arm for _, arm, _ in keys} - {START})
-    found = Plan(
-        families=tuple(sorted({family for family, _, _ in keys})),
-        arms=tuple(arms),
-        sizes=tuple(sorted({size for _, _, size in keys if size})),
-        baselines=tuple(arm for arm in arms if arm in Plan.baselines),
-    )
+    found: dict[str, Any] = {
+        "families": sorted({family for family, _, _ in keys}),
+        "arms": arms,
+        "sizes": sorted({size for _, _, size in keys if size}),
+        "baselines": [arm for arm in arms if arm in ("b0", "b1")],
+    }
     for file in (run / "recipe.toml", run.parent.parent / "recipe.toml"):
         table = tomllib.loads(file.read_text()).get("study", {}) if file.exists() else {}
-        known = {one.name: table[one.name] for one in fields(Plan) if one.name in table}
+        known = {name: table[name] for name in Plan.model_fields if name in table}
         if known:
-            return _checked(replace(found, **known))
-    return found
-
-
-def _checked(plan: Plan) -> Plan:
-    """The plan with tuples for lists and growing sizes."""
-    plain = {key: tuple(value) if isinstance(value, list) else value for key, value in asdict(plan).items()}
-    return Plan(**{**plain, "sizes": tuple(sorted(plain["sizes"]))})
+            return parse_settings(Plan, found | known, str(file))
+    return parse_settings(Plan, found, str(run))
 
 
 def write_compact(path: Path, raw: Mapping[str, Any]) -> None:
@@ -189,48 +188,52 @@ def read_small(path: Path) -> dict[str, dict[str, Any]]:
 
 def load_data(path: Path) -> Data:
     """The study in `path`; UserError where seeds differ in what was declared or asked."""
-    small = read_small(Path(path))
-    first_seed, first = next(iter(small.items()))
+    small = read_small(path)
     plans, seeds, remarks = [], {}, []
+    asked: dict[tuple[str, str], tuple[str, int]] = {}
     for seed, raw in small.items():
         if "stages" not in raw or "study" not in raw:
             raise UserError(f"{path}: the file of seed {seed} is not a seed in little: write it with --compact")
-        plans.append(_checked(Plan(**raw["study"])))
-        if raw["samples"] != first["samples"] or _clash(raw["problems"], first["problems"]):
-            raise UserError(f"{path}: seeds {first_seed} and {seed} answered other problems: they can't be paired")
-        seeds[seed] = {_key(name): _trained(stage, raw["samples"]) for name, stage in raw["stages"].items()}
-        if raw.get("ungradable"):
-            remarks.append(f"Seed {seed}: {raw['ungradable']:,} replies were ungradable and count as wrong.")
-    plan = plans[0]
-    for other in plans[1:]:
-        joined = {name: tuple(dict.fromkeys((*getattr(plan, name), *getattr(other, name)))) for name in LISTS}
-        if replace(plan, **joined) != replace(other, **joined):
-            raise UserError(f"{path}: the seeds were declared differently in [study]: {plan} and {other}")
-        plan = _checked(replace(plan, **joined))
+        plans.append(parse_settings(Plan, raw["study"], f"{path}, seed {seed}"))
+        seeds[seed] = {_key(name): _trained(stage) for name, stage in raw["stages"].items()}
+        parts = [(name, part, stage[part]) for name, stage in raw["stages"].items() for part in PARTS if part in stage]
+        for name, part, one in parts:
+            problems = (one["problems"], one["samples"])
+            if asked.setdefault((_key(name)[0], part), problems) != problems:
+                raise UserError(f"{path}: {name} of seed {seed} answered other problems than its family's other stages")
+        ungradable = sum(one["ungradable"] for _, _, one in parts)
+        if ungradable:
+            remarks.append(f"Seed {seed}: {ungradable:,} replies were ungradable and count as wrong.")
     keys = sorted({key for stages in seeds.values() for key in stages}, key=_order)
     for seed, stages in seeds.items():
         gone = [".".join(map(str, key)) for key in keys if key not in stages]
         if gone:
             more = f" and {len(gone) - 3} more" if len(gone) > 3 else ""
             remarks.append(f"Seed {seed} is incomplete: it lacks {', '.join(gone[:3])}{more}.")
-    return Data(plan=plan, seeds=seeds, samples=int(first["samples"]), remarks=tuple(remarks))
+    samples = max(samples for _, samples in asked.values())
+    return Data(plan=_joined(path, plans), seeds=seeds, samples=samples, remarks=tuple(remarks))
 
 
-def _clash(one: Mapping[str, Mapping[str, str]], other: Mapping[str, Mapping[str, str]]) -> bool:
-    """Whether two seeds hold other problems of one family (an unfinished one may lack some)."""
-    pairs = ((one[family], other[family]) for family in one.keys() & other.keys())
-    return any(left[part] != right[part] for left, right in pairs for part in left.keys() & right.keys())
+def _joined(path: Path, plans: Sequence[Plan]) -> Plan:
+    """What all seeds declared; UserError where they differ in more than how far they are."""
+    lists = {
+        name: tuple(dict.fromkeys(one for plan in plans for one in getattr(plan, name)))
+        for name in ("families", "arms", "sizes", "baselines")
+    }
+    joined = {plan.model_copy(update=lists) for plan in plans}
+    if len(joined) > 1:
+        raise UserError(f"{path}: the seeds were declared differently in [study]: {plans[0]} and others")
+    return joined.pop()
 
 
-
-def _trained(raw: Mapping[str, Any], samples: int) -> Trained:
+def _trained(raw: Mapping[str, Any]) -> Trained:
     return Trained(
         ledger=raw["ledger"],
         curve=np.asarray(raw["curve"], dtype=np.float64).reshape(-1, len(COSTS) + 1),
-        test=_shares(raw["test"], samples),
-        beyond=_shares(raw["beyond"], samples) if "beyond" in raw else None,
+        test=_shares(raw["test"]),
+        beyond=_shares(raw["beyond"]) if "beyond" in raw else None,
     )
 
 
-def _shares(digits: str, samples: int) -> Floats:
-    return (np.frombuffer(digits.encode(), dtype=np.uint8) - ord("0")) / samples
+def _shares(raw: Mapping[str, Any]) -> Floats:
+    return np.asarray((np.frombuffer(raw["right"].encode(), dtype=np.uint8) - ord("0")) / raw["samples"])

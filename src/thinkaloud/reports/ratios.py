@@ -1,16 +1,16 @@
-"""What a study of arms and sizes shows: needs to reach a target, their ratios, differences at equal size, the goals met.
+"""What a study of arms and sizes shows: needs to reach a target, their ratios, differences, which goals are met.
 
 Knows what was declared (`Plan`) and which numbers answer it; does not know files, tables or words. Every interval comes
 from the same draws of seeds and problems, so that arms, sizes and families stay paired; a family weighs the same.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from thinkaloud.base.ratios import (
-    Integers,
+    DRAWS,
     drawn_seeds,
     estimate,
     fewest,
@@ -32,12 +32,15 @@ FEWEST_SEEDS = 5
 EQUAL_ROLLOUTS = 1.02
 "Ours may have generated this many times the baseline's rollouts and still count as given equal ones."
 
-GOALS = {
+GOALS: Mapping[str, Mapping[str, tuple[float, float | None]]] = {
     "b0": {"problems": (1 / 3, 1 / 10), "rollouts": (2 / 3, 1 / 3), "accuracy": (0.05, None)},
     "b1": {"problems": (1.0, 1 / 5), "rollouts": (1.0, 1 / 2), "accuracy": (0.02, None)},
 }
-"""Declared before the study: required and stretch. For the ratios the upper end of the 95 % interval counts, and 1 means
-less than 1; for the difference in accuracy the lower end."""
+"""Declared before the study: required and stretch. Of a ratio the upper end of the 95 % interval counts, and 1 means
+less than 1; of the difference in accuracy the lower end."""
+
+Cell = tuple[str, int]
+"An arm and a size."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,24 +54,12 @@ class Ratio:
     theirs: float
     "The baseline's; infinite where it is censored."
     at_most: bool
-    "Whether the ratio is an upper bound: ours needs no more than the smallest size, or the baseline never got there."
-
-
-@dataclass(frozen=True, kw_only=True)
-class Same:
-    """Whether an arm is as accurate as the baseline, to within the margin."""
-
-    difference: Estimate
-    "Arm minus baseline, as a share."
-    lower: float
-    "The true difference lies above this with 95 % confidence, one-sided."
-    holds: bool
-    "Whether that is above minus the margin, on seeds enough."
+    "Whether the ratio is an upper bound: the smallest size is enough for the arm, or the baseline never got there."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Goal:
-    """One cell of what was to be shown."""
+    """One number that was to be shown."""
 
     what: str
     "problems, rollouts or accuracy."
@@ -85,17 +76,19 @@ class Goal:
 
 
 class Analysis:
-    """The draws of a study, and what is asked of them. Columns of an answer are the families and OVERALL."""
+    """The draws of a study, and what is asked of them. An answer's columns are the families and OVERALL."""
 
-    def __init__(self, data: Data, *, draws: int = 4000) -> None:
+    def __init__(self, data: Data, *, draws: int = DRAWS) -> None:
         self.data, self.plan = data, data.plan
         self.runs = list(data.seeds.values())
         self.keys = {key for run in self.runs for key in run}
         self.families = [one for one in self.plan.families if any(key[0] == one for key in self.keys)]
         arms = dict.fromkeys((*self.plan.arms, *sorted({arm for _, arm, _ in self.keys})))
         self.arms = [arm for arm in arms if arm != START and self.sizes(arm)]
+        self.others = [arm for arm in self.arms if arm not in (self.plan.ours, *self.plan.baselines)]
+        self.baselines = [arm for arm in self.plan.baselines if arm in self.arms and self.plan.ours in self.arms]
         self.top = max((size for _, _, size in self.keys), default=0)
-        self.chosen_DS: Integers = drawn_seeds(len(self.runs), draws=draws)
+        self.chosen_DS = drawn_seeds(len(self.runs), draws=draws)
         self._test = self._resampled(lambda one: one.test)
         self._beyond = self._resampled(lambda one: one.beyond)
 
@@ -103,25 +96,32 @@ class Analysis:
         """The sizes that the arm was trained on, growing."""
         return sorted({size for _, name, size in self.keys if name == arm})
 
+    def columns(self) -> list[str]:
+        """The families and OVERALL."""
+        return [*self.families, OVERALL]
+
+    def problems(self, column: str = OVERALL) -> int:
+        """Sealed problems of a family, or of all."""
+        of_each = {key[0]: len(one.test) for run in self.runs for key, one in run.items()}
+        return sum(of_each.values()) if column == OVERALL else of_each[column]
+
     def _resampled(self, part: Callable[[Trained], Floats | None]) -> dict[Key, Floats]:
-        """Accuracy of every cell, (D, S)."""
+        """Accuracy of every cell in every place of every draw, (D, S)."""
         found: dict[Key, Floats] = {}
         for number, family in enumerate(self.families):
             held = [{key: part(one) for key, one in run.items() if key[0] == family} for run in self.runs]
-            keys = sorted({key for one in held for key, value in one.items() if value is not None})
-            length = max((len(value) for one in held for value in one.values() if value is not None), default=0)
-            shares_SPC = np.full((len(held), length, len(keys)), np.nan)
-            for shares_PC, one in zip(shares_SPC, held, strict=True):
-                for cell, key in enumerate(keys):
-                    if one.get(key) is not None:
-                        shares_PC[:, cell] = one[key]
+            known = [{key: value for key, value in one.items() if value is not None} for one in held]
+            keys = sorted({key for one in known for key in one})
+            length = max((len(value) for one in known for value in one.values()), default=0)
+            nothing_P = np.full(length, np.nan)
             if keys:
+                shares_SPC = np.stack([np.stack([one.get(key, nothing_P) for key in keys], axis=1) for one in known])
                 means_DSC = resampled_cells(shares_SPC, self.chosen_DS, seed=number)
                 found |= {key: means_DSC[:, :, cell] for cell, key in enumerate(keys)}
         return found
 
-    def _columns(self, measure: Callable[[str], Floats | None]) -> dict[str, tuple[Floats, int]]:
-        """Mean over seeds by family, and overall where no family lacks it, each with its number of seeds."""
+    def _means(self, measure: Callable[[str], Floats | None]) -> dict[str, tuple[Floats, int]]:
+        """Mean over seeds, (D,), and how many they are, by family, and overall where no family lacks it."""
         values = {family: value for family in self.families if (value := measure(family)) is not None}
         known = {family: (over_seeds(one), int((~np.isnan(one[0])).sum())) for family, one in values.items()}
         if known and len(known) == len(self.families):
@@ -130,65 +130,53 @@ class Analysis:
         return known
 
     def _estimates(self, measure: Callable[[str], Floats | None]) -> dict[str, Estimate]:
-        return {
-            name: estimate(values_D, seeds, seeds * self.problems(name))
-            for name, (values_D, seeds) in self._columns(measure).items()
-        }
+        found = self._means(measure).items()
+        return {name: estimate(mean_D, seeds, seeds * self.problems(name)) for name, (mean_D, seeds) in found}
 
-    def problems(self, column: str) -> int:
-        """Sealed problems of a family, or of all."""
-        of_each = {key[0]: len(one.test) for run in self.runs for key, one in run.items()}
-        return sum(of_each.values()) if column == OVERALL else of_each[column]
-
-    def accuracy(self, arm: str, size: int, *, beyond: bool = False) -> dict[str, Estimate]:
-        """Accuracy on the sealed test by column."""
+    def accuracy(self, cell: Cell, *, beyond: bool = False) -> dict[str, Estimate]:
+        """Accuracy on the sealed test, or out of range, by column."""
         held = self._beyond if beyond else self._test
-        return self._estimates(lambda family: held.get((family, arm, size)))
+        return self._estimates(lambda family: held.get((family, *cell)))
 
-    def difference(
-        self, after: tuple[str, int], before: tuple[str, int], *, beyond: bool = False
-    ) -> dict[str, Estimate]:
-        """Accuracy of one (arm, size) minus another's, paired by seed and problem, by column."""
-        return self._estimates(self._difference(after, before, beyond=beyond))
+    def difference(self, after: Cell, before: Cell, *, beyond: bool = False) -> dict[str, Estimate]:
+        """Accuracy of one cell minus another's, paired by seed and problem, by column."""
+        return self._estimates(lambda family: self._difference(after, before, family, beyond=beyond))
 
-    def _difference(
-        self, after: tuple[str, int], before: tuple[str, int], *, beyond: bool = False
-    ) -> Callable[[str], Floats | None]:
+    def _difference(self, after: Cell, before: Cell, family: str, *, beyond: bool = False) -> Floats | None:
         held = self._beyond if beyond else self._test
+        new, old = held.get((family, *after)), held.get((family, *before))
+        return None if new is None or old is None or np.isnan((new - old)[0]).all() else new - old
 
-        def measure(family: str) -> Floats | None:
-            new, old = held.get((family, *after)), held.get((family, *before))
-            return None if new is None or old is None or np.isnan((new - old)[0]).all() else new - old
+    def by_seed(self, after: Cell, before: Cell) -> list[float]:
+        """The observed difference of each seed, mean over families."""
+        parts = [one[0] for family in self.families if (one := self._difference(after, before, family)) is not None]
+        return [float(value) for value in (np.mean(parts, axis=0) if parts else ()) if not np.isnan(value)]
 
-        return measure
+    def not_worse(self, after: Cell, before: Cell) -> tuple[float, bool]:
+        """Non-inferiority, overall: the one-sided 95 % lower bound of the difference; whether the margin holds."""
+        found = self._means(lambda family: self._difference(after, before, family))
+        if OVERALL not in found:
+            return float("nan"), False
+        mean_D, seeds = found[OVERALL]
+        lower = lower_bound(mean_D, seeds)
+        return lower, lower > -self.plan.margin and seeds >= FEWEST_SEEDS
 
-    def same(self, after: tuple[str, int], before: tuple[str, int]) -> dict[str, Same]:
-        """Non-inferiority of one (arm, size) to another, by column."""
-        found = {}
-        for name, (values_D, seeds) in self._columns(self._difference(after, before)).items():
-            lower = lower_bound(values_D, seeds)
-            found[name] = Same(
-                difference=estimate(values_D, seeds, seeds * self.problems(name)),
-                lower=lower,
-                holds=lower > -self.plan.margin and seeds >= FEWEST_SEEDS,
-            )
-        return found
-
-    def targets(self, baseline: str, family: str, *, share: float | None = None) -> Floats | None:
-        """The declared target in every draw, (D,): the start's accuracy and a share of the baseline's gain."""
+    def _targets(self, baseline: str, family: str, share: float | None = None) -> Floats | None:
+        """The target in every draw, (D,): the start's accuracy and a share of the baseline's gain at the top size."""
         start, plateau = self._test.get((family, START, 0)), self._test.get((family, baseline, self.top))
         if start is None or plateau is None:
             return None
         share = self.plan.target_share if share is None else share
-        return over_seeds(start) + share * (over_seeds(plateau) - over_seeds(start))
+        return np.asarray(over_seeds(start) + share * (over_seeds(plateau) - over_seeds(start)))
 
     def target(self, baseline: str) -> dict[str, Estimate]:
-        """The target by family."""
-        known = {family: self.targets(baseline, family) for family in self.families}
-        seeds = len(self.runs)
-        return {
-            family: estimate(one, seeds, seeds * self.problems(family)) for family, one in known.items() if one is not None
-        }
+        """The declared target by family, and its mean."""
+
+        def measure(family: str) -> Floats | None:
+            targets_D = self._targets(baseline, family)
+            return None if targets_D is None else np.broadcast_to(targets_D[:, None], self.chosen_DS.shape)
+
+        return self._estimates(measure)
 
     def problems_ratio(
         self, arm: str, baseline: str, *, between: bool = False, share: float | None = None
@@ -196,141 +184,118 @@ class Analysis:
         """Fewest unique problems to the target (mean over seeds), over the baseline's, by column."""
 
         def need(name: str, family: str) -> Floats | None:
-            targets_D = self.targets(baseline, family, share=share)
+            targets_D = self._targets(baseline, family, share)
             sizes = [size for size in self.sizes(name) if (family, name, size) in self._test]
             if targets_D is None or not sizes:
                 return None
             accuracy_DN = np.stack([over_seeds(self._test[family, name, size]) for size in sizes], axis=1)
             return fewest(accuracy_DN, np.array(sizes, dtype=np.float64), targets_D, between=between)
 
-        least = {name: float(min(self.sizes(name))) for name in (arm, baseline)}
         pairs = {family: (need(arm, family), need(baseline, family)) for family in self.families}
-        return self._ratios(pairs, {family: float(self.top) for family in pairs}, least[arm])
+        return self._ratios(pairs, dict.fromkeys(pairs, float(self.top)), least=float(min(self.sizes(arm))))
 
     def costs(self, arm: str, baseline: str, cost: str) -> dict[str, Ratio]:
         """Median over seeds of what the arm had cost when its curve reached the target, over the baseline's."""
-        pairs = {
-            family: tuple(
-                None if (reached := self.reached(name, baseline, family, cost)) is None else median_over_seeds(reached)
-                for name in (arm, baseline)
-            )
-            for family in self.families
-        }
-        most = {family: self._given(baseline, family, cost) for family in self.families}
-        return self._ratios({family: (pair[0], pair[1]) for family, pair in pairs.items()}, most, 0.0)
 
-    def reached(self, arm: str, baseline: str, family: str, cost: str) -> Floats | None:
-        """The cost at which each seed's curve at the largest size reaches the target, (D, S); infinite if it doesn't.
+        def need(name: str, family: str) -> Floats | None:
+            reached_DS = self._reached(name, baseline, family, cost)
+            return None if reached_DS is None else median_over_seeds(reached_DS)
 
-        The curve is the running mean of three points of accuracy on dev problems, its start that of the cold start.
-        """
-        targets_D, key = self.targets(baseline, family), (family, arm, self.top)
-        column = COSTS.index(cost)
-        curves = [_curve(run, key, column) for run in self.runs]
+        def most(family: str) -> float:
+            curves = [_curve(run, (family, baseline, self.top), cost) for run in self.runs]
+            return max((float(curve[0][-1]) for curve in curves if curve is not None), default=float("nan"))
+
+        pairs = {family: (need(arm, family), need(baseline, family)) for family in self.families}
+        return self._ratios(pairs, {family: most(family) for family in pairs}, least=0.0)
+
+    def _reached(self, arm: str, baseline: str, family: str, cost: str) -> Floats | None:
+        """The cost at which each seed's curve at the top size reaches the target, (D, S); infinite if it doesn't."""
+        targets_D = self._targets(baseline, family)
+        curves = [_curve(run, (family, arm, self.top), cost) for run in self.runs]
         if targets_D is None or all(curve is None for curve in curves):
             return None
         nothing_D = np.full(len(targets_D), np.nan)
         needs_SD = np.stack([nothing_D if one is None else first_reached(*one, targets_D) for one in curves])
         return np.asarray(needs_SD[self.chosen_DS, np.arange(len(targets_D))[:, None]])
 
-    def _given(self, arm: str, family: str, cost: str) -> float:
-        """The most that a seed of the arm had at the largest size."""
-        curves = [_curve(run, (family, arm, self.top), COSTS.index(cost)) for run in self.runs]
-        return max((float(curve[0][-1]) for curve in curves if curve is not None), default=np.nan)
-
     def censored(self, arm: str, baseline: str, family: str) -> tuple[list[str], int]:
         """Seeds whose curve never reaches the target, and how many seeds there are."""
-        reached = self.reached(arm, baseline, family, "rollouts")
-        if reached is None:
+        reached_DS = self._reached(arm, baseline, family, COSTS[0])
+        if reached_DS is None:
             return [], 0
-        names = [name for name, value in zip(self.data.seeds, reached[0], strict=True) if np.isinf(value)]
-        return names, int((~np.isnan(reached[0])).sum())
+        names = [name for name, value in zip(self.data.seeds, reached_DS[0], strict=True) if np.isinf(value)]
+        return names, int((~np.isnan(reached_DS[0])).sum())
 
     def _ratios(
-        self, pairs: Mapping[str, tuple[Floats | None, Floats | None]], most: Mapping[str, float], least: float
+        self, pairs: Mapping[str, tuple[Floats | None, Floats | None]], most: Mapping[str, float], *, least: float
     ) -> dict[str, Ratio]:
-        seeds, found, values = len(self.runs), {}, []
-        for family, (ours, theirs) in pairs.items():
-            if ours is None or theirs is None:
-                continue
-            values.append(need_ratio(ours, theirs, most[family]))
-            found[family] = Ratio(
-                estimate=estimate(values[-1], seeds, seeds * self.problems(family)),
+        """Ratios by column; overall the geometric mean where no family lacks one."""
+        needs = {family: (*pair, most[family]) for family, pair in pairs.items()}
+        known = {
+            family: (a, b, need_ratio(a, b, c))
+            for family, (a, b, c) in needs.items()
+            if a is not None and b is not None
+        }
+        if known and len(known) == len(self.families):
+            ours, theirs, ratios = (geometric_mean(list(part)) for part in zip(*known.values(), strict=True))
+            known[OVERALL] = (ours, theirs, ratios)
+        bounds = {name: a[0] <= least or np.isinf(b[0]) for name, (a, b, _) in known.items()}
+        bounds[OVERALL] = any(bounds.values())
+        return {
+            name: Ratio(
+                estimate=estimate(ratios, len(self.runs), len(self.runs) * self.problems(name)),
                 ours=float(ours[0]),
                 theirs=float(theirs[0]),
-                at_most=bool(ours[0] <= least or np.isinf(theirs[0])) and bool(np.isfinite(ours[0])),
+                at_most=bool(bounds[name] and np.isfinite(ratios[0])),
             )
-        if found and len(found) == len(self.families):
-            parts = list(found.values())
-            found[OVERALL] = Ratio(
-                estimate=estimate(geometric_mean(values), seeds, seeds * self.problems(OVERALL)),
-                ours=float(geometric_mean([np.array([part.ours]) for part in parts])[0]),
-                theirs=float(geometric_mean([np.array([part.theirs]) for part in parts])[0]),
-                at_most=any(part.at_most for part in parts) and np.isfinite(parts[-1].ours),
-            )
-        return found
+            for name, (ours, theirs, ratios) in known.items()
+        }
 
-    def spent(self, arm: str, size: int, counter: str, families: Iterable[str] | None = None) -> float:
+    def spent(self, cell: Cell, counter: str) -> float:
         """Mean of a ledger's counter over seeds and families; NaN where none has it."""
-        keys = [(family, arm, size) for family in (self.families if families is None else families)]
-        found = [run[key].ledger[counter] for run in self.runs for key in keys if key in run and counter in run[key].ledger]
+        stages = (run[family, *cell].ledger for run in self.runs for family in self.families if (family, *cell) in run)
+        found = [ledger[counter] for ledger in stages if counter in ledger]
         return float(np.mean(found)) if found else float("nan")
 
     def goals(self) -> list[Goal]:
-        """What was to be shown, and whether it was."""
+        """What was to be shown, and whether it was; what was not measured is left out."""
         ours, found = self.plan.ours, []
-        for baseline in self.plan.baselines:
-            equal = self.spent(ours, self.top, "rollouts") <= EQUAL_ROLLOUTS * self.spent(baseline, self.top, "rollouts")
+        for baseline in self.baselines:
+            problems, rollouts = self.problems_ratio(ours, baseline), self.costs(ours, baseline, "rollouts")
             measured = {
-                "problems": _overall(self.problems_ratio(ours, baseline)),
-                "rollouts": _overall(self.costs(ours, baseline, "rollouts")),
+                "problems": problems[OVERALL].estimate if OVERALL in problems else None,
+                "rollouts": rollouts[OVERALL].estimate if OVERALL in rollouts else None,
                 "accuracy": self.difference((ours, self.top), (baseline, self.top)).get(OVERALL),
             }
             for what, (required, stretch) in GOALS.get(baseline, {}).items():
-                value = measured[what]
-                if value is not None:
-                    verdict = self._verdict(what, value, required, stretch, equal)
-                    found.append(
-                        Goal(
-                            what=what,
-                            baseline=baseline,
-                            required=required,
-                            stretch=stretch,
-                            measured=value,
-                            verdict=verdict,
-                        )
-                    )
+                one = measured[what]
+                if one is not None:
+                    verdict = self._verdict(what, baseline, one, required, stretch)
+                    parts = {"what": what, "baseline": baseline, "verdict": verdict}
+                    found.append(Goal(**parts, required=required, stretch=stretch, measured=one))
         return found
 
-    def _verdict(self, what: str, value: Estimate, required: float, stretch: float | None, equal: bool) -> str:
+    def _verdict(self, what: str, baseline: str, one: Estimate, required: float, stretch: float | None) -> str:
         if len(self.runs) < FEWEST_SEEDS:
             return f"not told: {len(self.runs)} seeds, fewer than {FEWEST_SEEDS}"
         if what == "accuracy":
-            if not equal:
+            rollouts = [self.spent((arm, self.top), "rollouts") for arm in (self.plan.ours, baseline)]
+            if not rollouts[0] <= EQUAL_ROLLOUTS * rollouts[1]:
                 return "not told: ours had more rollouts"
-            return "met" if value.low >= required else "not met"
-        if stretch is not None and value.high <= stretch:
+            return "met" if one.low >= required else "not met"
+        if stretch is not None and one.high <= stretch:
             return "stretch met"
-        return "met" if value.high < 1 and value.high <= required else "not met"
+        return "met" if one.high < 1 and one.high <= required else "not met"
 
 
-def _overall(found: Mapping[str, Ratio]) -> Estimate | None:
-    return found[OVERALL].estimate if OVERALL in found else None
+def _curve(run: Mapping[Key, Trained], key: Key, cost: str) -> tuple[Floats, Floats] | None:
+    """Costs and accuracy on dev problems of one stage, (N,) each; None where it has no curve or cost nothing.
 
-
-def _curve(run: Mapping[Key, Trained], key: Key, column: int) -> tuple[Floats, Floats] | None:
-    """Costs and smoothed accuracy of one stage's curve, the start in front; None where it has none or cost nothing."""
-    trained = run.get(key)
+    The accuracy is the running mean of three points; in front stands the start, at cost 0.
+    """
+    trained, start, column = run.get(key), run.get((key[0], START, 0)), COSTS.index(cost)
     if trained is None or not len(trained.curve) or not trained.curve[-1, column] > 0:
         return None
-    start = run.get((key[0], START, 0))
     first = start.curve[-1, -1] if start is not None and len(start.curve) else trained.curve[0, -1]
-    return (
-        np.concatenate([[0.0], trained.curve[:, column]]),
-        np.concatenate([[first], running_mean(trained.curve[:, -1])]),
-    )
-
-
-def others(analysis: Analysis) -> Sequence[str]:
-    """The arms that are neither ours nor a baseline: parts left out, and controls."""
-    return [arm for arm in analysis.arms if arm not in (analysis.plan.ours, *analysis.plan.baselines)]
+    costs_N, accuracy_N = trained.curve[:, column], running_mean(trained.curve[:, -1])
+    return np.concatenate([[0.0], costs_N]), np.concatenate([[first], accuracy_N])
