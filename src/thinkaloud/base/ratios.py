@@ -6,6 +6,7 @@ N points of a curve, by growing cost. A need that is never met is infinite.
 """
 
 import math
+from functools import cache
 from statistics import NormalDist
 
 import numpy as np
@@ -126,6 +127,7 @@ def student_quantile(share: float, freedom: int) -> float:
     return float(math.sqrt(freedom) * np.tan(np.interp(share, (mass - mass[0]) / (mass[-1] - mass[0]), angles)))
 
 
+@cache
 def expanded_tail(seeds: int, tail: float) -> float:
     """The tail to cut off a bootstrap over few seeds so that it leaves out `tail`: Hesterberg's expanded percentile.
 

@@ -138,8 +138,8 @@ def ratio_forest(analysis: Analysis) -> str | None:
         axes.plot([low, high], [place, place], color=colour, linewidth=2.4)
         marker = ">" if math.isinf(one.mean) else "<" if ratio.at_most else "o"
         axes.plot(mean, place, marker, color=colour, markersize=6.5, markeredgecolor=CODES["card"])
-        for bound in bounds:
-            axes.plot([bound or 1] * 2, [place - 0.3, place + 0.3], color=CODES["ink"], linewidth=1)
+        for bound in filter(None, bounds):
+            axes.plot([bound] * 2, [place - 0.3, place + 0.3], color=CODES["ink"], linewidth=1)
     axes.set_xscale("log")
     axes.axvline(1, color=CODES["muted"], linewidth=1)
     axes.set_yticks(range(len(rows)), [row[0] for row in reversed(rows)])
