@@ -66,26 +66,34 @@ def _two(first: Path, second: Path, as_json: bool) -> None:
 def _study(path: Path, as_json: bool, small: Path | None, plots: Path | None, page: Path | None) -> None:
     from thinkaloud.reports import ratio_report as telling
     from thinkaloud.reports.compact import read_small, write_compact
-    from thinkaloud.reports.ratio_tables import findings, tables
 
     if small is not None:
         for seed, raw in read_small(path).items():
             write_compact(small / f"{seed}.json", raw)
+    if page is not None or plots is not None or as_json:
+        analysis = telling.analyse(path)
+        if page is not None:
+            telling.write_into(page, analysis, plots)
+        elif plots is not None:
+            telling.write_plots(plots, analysis)
+        if as_json:
+            say_json(telling.summary(analysis))
+    else:
+        tell_study(path)
+
+
+def tell_study(path: Path) -> None:
+    """The tables and sentences of a study of arms and sizes; beside its run folders, report.html is written anew."""
+    from thinkaloud.reports import ratio_report as telling
+    from thinkaloud.reports.ratio_tables import findings, tables
+
     analysis = telling.analyse(path)
-    if page is not None:
-        telling.write_into(page, analysis, plots)
-    elif plots is not None:
-        telling.write_plots(plots, analysis)
-    if as_json:
-        say_json(telling.summary(analysis))
-        return
     say(telling.method(analysis))
     for one in tables(analysis):
         say()
         say(one.title, "bold")
         say_table(one.rows)
-        if one.note:
-            say(one.note)
+        say(one.note)
     say()
     tell_findings(iter(findings(analysis)))
     if (path / "seeds").is_dir():
