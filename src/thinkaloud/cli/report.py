@@ -17,8 +17,8 @@ def report(
 ) -> None:
     """Tell a run again and rewrite its report.html."""
     from thinkaloud.reports import study_table, write_report, write_study
-    from thinkaloud.reports.evaluation import evaluation_table, load_evaluation, write_evaluation
     from thinkaloud.reports.compact import is_study
+    from thinkaloud.reports.evaluation import evaluation_table, load_evaluation, write_evaluation
     from thinkaloud.reports.study import load_study, study_findings
 
     if is_study(run):
