@@ -246,6 +246,12 @@ def test_few_seeds_and_more_rollouts_claim_nothing(hoped: Data) -> None:
     assert {goal.verdict for goal in goals if goal.what == "accuracy"} == {"not told: ours had more rollouts"}
 
 
+def test_without_the_declared_size_there_is_no_target(hoped: Data) -> None:
+    short = Analysis(without(hoped, plan=hoped.plan.model_copy(update={"sizes": (*SIZES, 8192)})), draws=50)
+    assert short.goals() == [] and findings(short) == [] and short.target("b0") == {}
+    assert "Accuracy, chains" in [one.title for one in tables(short)]
+
+
 def test_parts_and_controls_stand_beside_ours() -> None:
     needs = {**HOPED, "ours_no_memory": (8.0, 1200.0, 0.72), "random": HOPED["ours"]}
     found = Analysis(invented(np.random.default_rng(3), needs=needs, problems=200), draws=500)

@@ -58,13 +58,15 @@ def plots_of(analysis: Analysis) -> dict[str, tuple[str, str]]:
 def write_page(study: Path, analysis: Analysis) -> Path:
     """Write STUDY/report.html and return its path."""
     name = study.resolve().name
+    told = tables(analysis)
     figures = [figure(svg, title) for title, svg in plots_of(analysis).values()]
     body = [
         f"<h1>Study <em>{escape(name)}</em></h1>",
         f'<p class="muted">{escape(method(analysis))}</p>',
+        *(section(one.title, _html(one), note=one.note) for one in told[:1]),
         section("What the intervals support", findings_card(findings(analysis))),
         section("Curves and ratios", grid(*figures), note="Dotted: the target that each baseline sets."),
-        *(section(one.title, _html(one), note=one.note) for one in tables(analysis)),
+        *(section(one.title, _html(one), note=one.note) for one in told[1:]),
     ]
     file = study / "report.html"
     write_text(file, page(f"thinkaloud: study {name}", [part for part in body if part]))

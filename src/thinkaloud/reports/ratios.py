@@ -87,7 +87,7 @@ class Analysis:
         self.arms = [arm for arm in arms if arm != START and self.sizes(arm)]
         self.others = [arm for arm in self.arms if arm not in (self.plan.ours, *self.plan.baselines)]
         self.baselines = [arm for arm in self.plan.baselines if arm in self.arms and self.plan.ours in self.arms]
-        self.top = max((size for _, _, size in self.keys), default=0)
+        self.top = max(self.plan.sizes, default=0)
         self.chosen_DS = drawn_seeds(len(self.runs), draws=draws)
         self._test = self._resampled(lambda one: one.test)
         self._beyond = self._resampled(lambda one: one.beyond)
@@ -225,6 +225,11 @@ class Analysis:
             return [], 0
         names = [name for name, value in zip(self.data.seeds, reached_DS[0], strict=True) if np.isinf(value)]
         return names, int((~np.isnan(reached_DS[0])).sum())
+
+    def dev_offset(self) -> float:
+        """Accuracy on dev problems at the last point of the curve minus that on sealed ones, mean over all stages."""
+        stages = [one for run in self.runs for one in run.values() if len(one.curve)]
+        return float(np.mean([one.curve[-1, -1] - one.test.mean() for one in stages])) if stages else float("nan")
 
     def _ratios(
         self, pairs: Mapping[str, tuple[Floats | None, Floats | None]], most: Mapping[str, float], *, least: float
