@@ -268,10 +268,12 @@ def test_run_folders_and_small_files_tell_the_same(tmp_path: Path) -> None:
     data = invented(np.random.default_rng(5), seeds=2, problems=20)
     write_runs(tmp_path / "try-study", data)
     assert is_study(tmp_path / "try-study")
-    (tmp_path / "try-study" / "seeds" / "1" / "recipe.toml").write_text("[study]\nmargin = 0.02\nsizes = [4096, 4]\n")
-    (tmp_path / "try-study" / "recipe.toml").write_text("[study]\nmargin = 0.02\nsizes = [4096, 4]\n")
+    declared = "[study]\nmargin = 0.02\nsizes = [4096, 4]\nbaselines = []\n[study.arms.ours]\n[study.arms.b1]\n"
+    for seed in data.seeds:
+        (tmp_path / "try-study" / "seeds" / seed / "recipe.toml").write_text(declared)
     whole = load_data(tmp_path / "try-study")
     assert whole.plan.margin == 0.02 and whole.plan.baselines == ("b0", "b1") and whole.samples == 4
+    assert whole.plan.arms == ("ours", "b1") and Analysis(whole, draws=5).arms == ["ours", "b1", "b0"]
     for seed, stages in data.seeds.items():
         for key, one in stages.items():
             read = whole.seeds[seed][key]

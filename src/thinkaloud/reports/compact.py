@@ -138,7 +138,7 @@ def _order(key: Key) -> tuple[str, bool, str, int]:
 
 
 def _plan(run: Path, names: Iterable[str]) -> Plan:
-    """The [study] table of the seed's recipe, or of the study's; what they lack is read off the stages."""
+    """The [study] table of the seed's recipe; what it lacks is read off the stages."""
     keys = [_key(name) for name in names]
     arms = sorted({arm for _, arm, _ in keys} - {START})
     found: dict[str, Any] = {
@@ -147,12 +147,12 @@ def _plan(run: Path, names: Iterable[str]) -> Plan:
         "sizes": sorted({size for _, _, size in keys if size}),
         "baselines": [arm for arm in arms if arm in ("b0", "b1")],
     }
-    for file in (run / "recipe.toml", run.parent.parent / "recipe.toml"):
-        table = tomllib.loads(file.read_text()).get("study", {}) if file.exists() else {}
-        known = {name: table[name] for name in Plan.model_fields if name in table}
-        if known:
-            return parse_settings(Plan, found | known, str(file))
-    return parse_settings(Plan, found, str(run))
+    file = run / "recipe.toml"
+    table = tomllib.loads(file.read_text()).get("study", {}) if file.exists() else {}
+    known = {name: table[name] for name in Plan.model_fields if table.get(name)}
+    if "arms" in known:
+        known["arms"] = list(known["arms"])  # a table by name
+    return parse_settings(Plan, found | known, str(file))
 
 
 def write_compact(path: Path, raw: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ Knows how its numbers are written and when a sentence may be said; does not know
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 from thinkaloud.base.statistics import Estimate
 from thinkaloud.reports.compact import COSTS, START
@@ -19,7 +20,14 @@ GOAL_NAMES = {
     "accuracy": "accuracy at equal rollouts, points",
 }
 COST_NAMES = dict(zip(COSTS, ("rollouts", "generated tokens", "trained tokens", "seconds"), strict=True))
-COUNTERS = {**LEDGER, "variants": "variants", "hints": "hints", "replayed": "replayed"}
+COUNTERS = {
+    **LEDGER,
+    "variants": "variants",
+    "hint_tokens": "tokens of hints",
+    "steered": "steered rollouts",
+    "replayed": "replayed",
+    "teacher_tokens": "teacher's tokens",
+}
 "Counters of the ledger that are shown where any stage has them."
 SHARES = (0.8, 0.9, 0.95)
 "Shares of the baseline's gain at which the target is also tried: a reader sees what hangs on the declared one."
@@ -54,11 +62,14 @@ def _told(ratio: Ratio | None) -> str:
 
 
 def _points(one: Estimate | None) -> str:
-    return "-" if one is None else f"{signed(100 * one.mean)} ({signed(100 * one.low)} to {signed(100 * one.high)})"
+    ends = f" ({signed(100 * one.low)} to {signed(100 * one.high)})" if one and isfinite(one.high - one.low) else ""
+    return "-" if one is None else signed(100 * one.mean) + ends
 
 
 def _share(one: Estimate | None) -> str:
-    return "-" if one is None else f"{100 * one.mean:.1f} ({interval(one)})"
+    """Too few seeds for an interval: the mean alone."""
+    ends = f" ({interval(one)})" if one and isfinite(one.high - one.low) else ""
+    return "-" if one is None else f"{100 * one.mean:.1f}{ends}"
 
 
 def _named(arm: str, size: int) -> str:
