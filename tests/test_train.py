@@ -368,6 +368,7 @@ OWN = {
     "entropy": 0.1,
     "drift": 2.0,
     "memory": True,
+    "settle": True,
     "adaptive": 2,
     "steering": True,
     "hints": True,

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from thinkaloud.cli.compare import tell_study
 from thinkaloud.cli.console import say, say_table
 from thinkaloud.cli.recipes import tell_findings, tell_run
 
@@ -16,9 +17,13 @@ def report(
 ) -> None:
     """Tell a run again and rewrite its report.html."""
     from thinkaloud.reports import study_table, write_report, write_study
+    from thinkaloud.reports.compact import is_study
     from thinkaloud.reports.evaluation import evaluation_table, load_evaluation, write_evaluation
     from thinkaloud.reports.study import load_study, study_findings
 
+    if is_study(run):
+        tell_study(run)
+        return
     if (run / "seeds").is_dir():
         file = write_study(run)
         loaded = load_study(run)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from thinkaloud.base.errors import UserError
+from thinkaloud.cli.compare import tell_study
 from thinkaloud.cli.console import say, say_table
 from thinkaloud.cli.recipes import finished, read_recipe, tell_findings, watch
 from thinkaloud.cli.train import Overrides
@@ -27,6 +28,11 @@ def study(
 
     recipes = seeded(read_recipe(recipe, overrides or ()), _numbers(seeds))
     folder = recipes[0].run.dir.parents[1]
+    if recipes[0].study.arms:
+        watch(run_study(recipes))
+        say()
+        tell_study(folder)
+        return
     if (folder / "study.json").exists() and all([finished(one) for one in recipes]):
         say(f"{folder} is finished: nothing to do (delete it, or give run.dir=, to study once more)")
     else:

@@ -111,6 +111,18 @@ def to_svg(figure: "Figure", name: str) -> str:
     return re.sub(r"#0101[0-9a-f]{2}", lambda found: f"var(--{names[found.group()]})", text)
 
 
+def standalone(svg: str) -> str:
+    """The same plot as a file of its own: on a card, in the colours that the page would have given."""
+    day, night = ("".join(f"--{name}:{pair[index]};" for name, pair in COLOURS.items()) for index in (0, 1))
+    style = (
+        f"<style>:root{{{day}}}@media (prefers-color-scheme:dark){{:root{{{night}}}}}"
+        "text{font-family:system-ui,sans-serif!important}</style>"
+        '<rect width="100%" height="100%" fill="var(--card)"/>'
+    )
+    head, rest = svg.split(">", 1)
+    return f'{head} xmlns="http://www.w3.org/2000/svg">{style}{rest}\n'
+
+
 def line_style(model: str) -> dict[str, Any]:
     style: dict[str, Any] = {"color": CODES[colour_name(model)], "linewidth": 1.6, "label": model}
     if model.startswith("direct"):

@@ -208,7 +208,7 @@ def _read_evaluations(
     votes: dict[str, Evaluation] = {}
     budgets: dict[str, dict[str, Evaluation]] = {}
     for file in sorted((path / "evaluations").glob("*.json")):
-        raw = _read_json(file, path, missing, "left out")
+        raw = None if file.stem.endswith("-beyond") else _read_json(file, path, missing, "left out")
         if raw is None:
             continue
         try:

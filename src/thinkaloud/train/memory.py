@@ -72,6 +72,11 @@ class ProblemMemory:
         a, b = self.posterior(problem)
         return a / (a + b)
 
+    def left(self, problems: Sequence[str]) -> float:
+        """What is left to learn: the mean of p (1 - p) over the problems' expected pass rates, 0 to 0.25."""
+        rates = [self.rate(problem) for problem in problems]
+        return sum(rate * (1 - rate) for rate in rates) / len(rates)
+
     def record(self, problem: str, right: int, wrong: int) -> None:
         """Take in the outcomes of replies without help."""
         belief = self.of(problem)

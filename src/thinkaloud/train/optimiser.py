@@ -55,8 +55,11 @@ class Optimiser:
         fall = min(1.0, (1.0 - progress) / settings.decay) if settings.decay else 1.0
         return rise * max(fall, settings.floor)
 
-    def step(self, progress: float) -> tuple[float, str | None]:
-        """Apply the gradients and clear them; gives the gradient norm and the name of a non-finite gradient, if any."""
+    def step(self, progress: float, scale: float = 1.0) -> tuple[float, str | None]:
+        """Apply the gradients and clear them; gives the gradient norm and the name of a non-finite gradient, if any.
+
+        `scale` multiplies the rates that the schedule gives.
+        """
         faulty = None
         gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
@@ -64,7 +67,7 @@ class Optimiser:
             torch.nn.utils.clip_grads_with_norm_(self.parameters.values(), self.settings.max_norm, norm)
             for optimiser, peak in self._parts:
                 for group in optimiser.param_groups:
-                    group["lr"] = peak * self.rate(progress)
+                    group["lr"] = peak * self.rate(progress) * scale
                 optimiser.step()
         else:
             faulty = next((name for name, p in self.parameters.items() if _faulty(p.grad)), "all parameters together")

@@ -57,6 +57,7 @@ class Stage:
         self.optimiser = Optimiser(self.model, self.settings.optimiser)
         self.ledger = Ledger()
         self.step, self.spent, self.measured = 0, 0.0, 0
+        self.rate_scale = 1.0
         self.cursors: dict[str, int] = {}
         self.last_cost = self._spent_before = 0.0
         self.last_rollouts = self._rollouts_before = 0
@@ -170,7 +171,7 @@ class Stage:
         self.spend(trained=tokens)
 
     def _apply(self) -> dict[str, float]:
-        norm, faulty = self.optimiser.step(self.progress)
+        norm, faulty = self.optimiser.step(self.progress, self.rate_scale)
         if faulty is not None:
             print(f"{self.name}: step {self.step} skipped, the gradient of {faulty} is not finite", flush=True)
         self.engine.refresh()
