@@ -97,7 +97,8 @@ class Drawing:
         self.stage.seen.add(problem.id)
         prefix = self._prefix(problem, rng) if self.settings.steering else ()
         asked = problem
-        if not prefix and rng.random() < self.settings.variants:
+        met = problem.id in self.memory.beliefs
+        if met and not prefix and rng.random() < self.settings.variants:
             asked = _variant(problem, rng)
             if asked.id != problem.id:
                 self.variants.add(asked.id)
