@@ -44,6 +44,7 @@ from thinkaloud.train.losses import (
     kl_to_reference,
     token_logprobs,
 )
+from thinkaloud.train.muon import Muon, orthogonal
 from thinkaloud.train.optimiser import Optimiser, OptimiserSettings
 from thinkaloud.train.pipeline import prepare, train
 from thinkaloud.train.policy import logprobs_of
@@ -244,6 +245,33 @@ def test_gradients_too_large_together_are_skipped_too() -> None:
     for parameter in model.parameters():
         parameter.grad = torch.full_like(parameter, 3e38)
     assert Optimiser(model, OptimiserSettings()).step(0.3)[1] == "all parameters together"
+
+
+@pytest.mark.parametrize("shape", [(24, 24), (40, 16), (16, 40)])
+def test_muon_is_that_of_torch_in_more_bits(shape: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(1)
+    ours = [torch.randn(shape, generator=generator) for _ in range(3)]
+    theirs = [matrix.clone() for matrix in ours]
+    first, second = Muon(ours, lr=0.1, weight_decay=0.1), torch.optim.Muon(theirs, lr=0.1, weight_decay=0.1)
+    for _ in range(4):
+        before = [matrix.clone() for matrix in ours]
+        for mine, other in zip(ours, theirs, strict=True):
+            mine.grad = torch.randn(shape, generator=generator)
+            other.grad = mine.grad.clone()
+        first.step()
+        second.step()
+        for matrix, other, old in zip(ours, theirs, before, strict=True):
+            assert torch.dist(matrix, other) < 0.05 * torch.dist(matrix, old)
+
+
+def test_muon_makes_matrices_nearly_orthogonal_one_as_many() -> None:
+    matrices = torch.randn(3, 24, 40, generator=torch.Generator().manual_seed(1))
+    together = orthogonal(matrices)
+    values = torch.linalg.svdvals(together)
+    assert 0.6 < float(values.min()) and float(values.max()) < 1.3
+    for matrix, update in zip(matrices, together, strict=True):
+        assert torch.allclose(orthogonal(matrix[None])[0], update, atol=1e-5)
+        assert torch.allclose(orthogonal(matrix.T[None])[0].T, update, atol=1e-5)
 
 
 def test_the_optimiser_goes_on_from_its_state() -> None:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from thinkaloud.base.config import Settings
 from thinkaloud.model import Transformer
+from thinkaloud.train.muon import Muon
 
 
 class OptimiserSettings(Settings):
@@ -45,7 +46,7 @@ class Optimiser:
             (torch.optim.AdamW(rest, lr=0.0, betas=(0.9, 0.95), weight_decay=0.0), settings.adamw_rate)
         ]
         if matrices:
-            muon = torch.optim.Muon(matrices, lr=0.0, weight_decay=settings.weight_decay)
+            muon = Muon(matrices, lr=0.0, weight_decay=settings.weight_decay)
             self._parts.append((muon, settings.muon_rate))
 
     def rate(self, progress: float) -> float:
