@@ -115,57 +115,93 @@ def _work(stage: StageSettings) -> float:
     return stage.budget if rollouts is None else min(stage.budget, float(rollouts * stage.max_tokens))
 
 
+class Worker:
+    """A process that trains one stage after another."""
+
+    def __init__(self, threads: int, log: Path) -> None:
+        """`log` takes what it says before its first stage."""
+        self.threads = threads
+        self.stage: tuple[Path, str] | None = None
+        limits = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as words:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "thinkaloud.train.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=words,
+                env=os.environ | limits,
+            )
+        assert self._process.stdout is not None
+        os.set_blocking(self._process.stdout.fileno(), False)
+
+    def give(self, run: Path, name: str) -> None:
+        """Let it train a stage."""
+        assert self.stage is None and self._process.stdin is not None
+        stage_folder(run, name).mkdir(parents=True, exist_ok=True)
+        self.stage = run, name
+        self._process.stdin.write(json.dumps([str(run), name]).encode() + b"\n")
+        self._process.stdin.flush()
+
+    def look(self) -> None:
+        """See whether its stage is done; UserError if it ended instead, with the last words of the stage."""
+        assert self._process.stdout is not None
+        if self.stage is not None and self._process.stdout.readline():
+            self.stage = None
+        elif self.stage is not None and self._process.poll() is not None:
+            log = stage_folder(*self.stage) / "log.txt"
+            text = log.read_text(errors="replace") if log.exists() else ""
+            words = [line for line in text.splitlines() if line.strip()][-1:]
+            raise UserError(
+                f"stage {self.stage[1]} ended with code {self._process.returncode}: {' '.join(words)} (all of it: "
+                f"{log}); the same command again goes on from its last checkpoint"
+            )
+
+    def end(self) -> None:
+        """Let it go, in whatever state it is."""
+        self._process.terminate()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
 def _run_stages(recipes: Sequence[Recipe], statuses: list[StageStatus]) -> Iterator[list[StageStatus]]:
     cores = os.cpu_count() or 1
     inits = {(recipe.run.dir, name): stage.init for recipe in recipes for name, stage in recipe.stages.items()}
-    workers = max((recipe.run.workers or max(1, cores // recipe.run.threads) for recipe in recipes), default=1)
+    most = max((recipe.run.workers or max(1, cores // recipe.run.threads) for recipe in recipes), default=1)
     threads = {recipe.run.dir: recipe.run.threads for recipe in recipes}
-    running: dict[tuple[Path, str], subprocess.Popen[bytes]] = {}
+    workers: list[Worker] = []
     try:
         while True:
+            for worker in workers:
+                worker.look()
+            running = {worker.stage for worker in workers if worker.stage is not None}
             for status in statuses:
                 status.update((status.run, status.name) in running)
-            for key in [key for key, process in running.items() if process.poll() is not None]:
-                _check(key, running.pop(key))
-            done = {(status.run, status.name) for status in statuses if status.state == "done"}
-            if done.issuperset(inits) and not running:
+            done = {(status.run, status.name) for status in statuses if status.state == "done"} - running
+            if done.issuperset(inits):
                 yield statuses
                 return
             for key, init in inits.items():
                 ready = key not in done and key not in running and (init is None or (key[0], init) in done)
-                if ready and len(running) < workers:
-                    running[key] = _start(*key, threads[key[0]])
+                if ready and len(running) < most:
+                    _free(workers, threads[key[0]], stage_folder(*key) / "log.txt").give(*key)
+                    running.add(key)
             yield statuses
             time.sleep(POLL_SECONDS)
     finally:
-        for process in running.values():
-            process.terminate()
-        for process in running.values():
-            process.wait()
+        for worker in workers:
+            worker.end()
 
 
-def _start(run: Path, name: str, threads: int) -> subprocess.Popen[bytes]:
-    folder = stage_folder(run, name)
-    folder.mkdir(parents=True, exist_ok=True)
-    limits = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-    with (folder / "log.txt").open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "thinkaloud.train.worker", str(run), name],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=os.environ | limits,
-        )
-
-
-def _check(key: tuple[Path, str], process: subprocess.Popen[bytes]) -> None:
-    if process.returncode != 0:
-        log = stage_folder(*key) / "log.txt"
-        words = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-1:]
-        raise UserError(
-            f"stage {key[1]} ended with code {process.returncode}: {' '.join(words)} (all of it: {log}); "
-            "the same command again goes on from its last checkpoint"
-        )
+def _free(workers: list[Worker], threads: int, log: Path) -> Worker:
+    """One that has nothing to do and runs with so many threads; a new one where there is none."""
+    for worker in workers:
+        if worker.stage is None and worker.threads == threads:
+            return worker
+    workers.append(Worker(threads, log))
+    return workers[-1]
 
 
 def gather(recipe: Recipe) -> None:

@@ -1,5 +1,10 @@
-"""One stage in a process of its own: `python -m thinkaloud.train.worker RUN STAGE`. Trains it, then measures it."""
+"""A process that trains stages and measures them, one after another: `python -m thinkaloud.train.worker`.
 
+Each line of its input names one, as JSON: [run, stage]. A line of its output says that it is done.
+"""
+
+import gc
+import json
 import os
 import sys
 import threading
@@ -95,11 +100,19 @@ def _leave_with(parent: int) -> None:
 
 
 def main() -> None:
-    """Run the stage named on the command line, alone in its folder, for as long as the starting process lives."""
+    """Run the stages named on the input, each alone in its folder, for as long as the starting process lives."""
     threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
-    run, name = Path(sys.argv[1]), sys.argv[2]
-    with locked(stage_folder(run, name), wait=True):
-        run_stage(run, name)
+    gc.collect()
+    gc.freeze()  # what was imported stays: no need to look through it again and again
+    answers = os.fdopen(os.dup(1), "w")
+    for line in sys.stdin:
+        run, name = json.loads(line)
+        folder = stage_folder(Path(run), name)
+        with (folder / "log.txt").open("ab") as log, locked(folder, wait=True):
+            for stream in (1, 2):
+                os.dup2(log.fileno(), stream)
+            run_stage(Path(run), name)
+        print(line, end="", file=answers, flush=True)
 
 
 if __name__ == "__main__":
