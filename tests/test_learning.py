@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from thinkaloud.base.config import parse_settings, to_toml
 from thinkaloud.base.errors import UserError
 from thinkaloud.base.run import read_json, read_jsonl, write_text
 from thinkaloud.problems import FAMILIES, draw, verify
+from thinkaloud.problems.families.chains import GAINS
+from thinkaloud.problems.families.gym import LEGS_OF
 from thinkaloud.problems.sets import split_of
 from thinkaloud.rollouts import Ask, Rollout, Sampling, attempt
 from thinkaloud.train import groups as drawing
@@ -164,15 +167,42 @@ def test_replay_refuses_what_it_cannot_use(tmp_path: Path, content: str | None, 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10**6))
 def test_a_variant_has_the_same_answer(name: str, seed: int) -> None:
-    """The solution of the original is right for the variant, and the other way round."""
+    """The solution of the original is right for the variant, which is one that the family could have set itself."""
     family, rng = FAMILIES[name], random.Random(seed)
     problem = family.generate(rng, rng.choice(family.levels))
     varied = family.variant(problem, rng)
-    for one, other in ((problem, varied), (varied, problem)):
+    for one in (problem, varied):
         shown = family.demonstrate(one, "careful", rng)
-        assert verify(other.verifier, answer=shown.answer, reference=other.reference).label == "right"
-    shown = family.demonstrate(varied, "careful", rng)
-    assert family.way_of(varied, shown.thinking) == "careful"
+        assert verify(varied.verifier, answer=shown.answer, reference=varied.reference).label == "right"
+    assert family.way_of(varied, shown.thinking) == "careful" and varied.level in family.levels
+
+
+@settings(max_examples=200, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_variants_by_arithmetic_of_their_own(seed: int) -> None:
+    """What the questions themselves say, read and computed here."""
+    rng = random.Random(seed)
+    for name in ("chains", "pairs", "gym_leg_counting"):
+        family = FAMILIES[name]
+        problem = family.generate(rng, rng.choice(family.levels))
+        first, second = (one.question for one in (problem, family.variant(problem, rng)))
+        assert total_of(name, first) == total_of(name, second), (first, second)
+
+
+def total_of(name: str, question: str) -> int:
+    """What a question adds up to; of pairs, what two of its numbers must."""
+    numbers = [int(number) for number in re.findall(r"[0-9]+", question)]
+    if name == "chains":
+        clauses = re.findall(r"([a-z]+) ([0-9]+)", question.partition(":")[2])
+        return numbers[0] + sum((1 if verb in GAINS else -1) * int(change) for verb, change in clauses)
+    if name == "pairs":
+        *given, target = numbers
+        assert any(a + b == target for index, a in enumerate(given) for b in given[index + 1 :])
+        assert len(set(given)) == len(given)
+        return target
+    counted = re.findall(r"([0-9]+) ([a-z ]+?)s?(?=,|\?)", question.rpartition(" you have ")[2])
+    assert len({animal for _, animal in counted}) == len(counted)
+    return sum(int(count) * LEGS_OF[animal if animal in LEGS_OF else f"{animal}s"] for count, animal in counted)
 
 
 def test_variants_are_others_where_a_family_has_such() -> None:

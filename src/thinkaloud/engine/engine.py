@@ -142,8 +142,10 @@ class Engine:
         """Run all to their end; completions in the order of `requests`."""
         handles = self.submit_all(requests)
         done: dict[int, Completion] = {}
-        while not done.keys() >= set(handles):
+        left = set(handles)
+        while left:
             done.update((p.handle, p.completion) for p in self.step() if p.completion is not None)
+            left -= done.keys()
         return [done[handle] for handle in handles]
 
     def step(self) -> list[Progress]:

@@ -85,17 +85,26 @@ class StreamParser:
 
     def feed(self, ids: Iterable[int]) -> list[Piece]:
         """Read more ids, and return what they add."""
+        run: list[bytes] = []  # of ids that are text, read at once
         for token_id in ids:
             if self._state == "done":
                 break
+            if token_id not in self._markup.stop and token_id not in self._markup.hidden:
+                run.append(self._tokenizer.bytes_of(token_id))
+                continue
+            self._read(run)
+            run.clear()
             if token_id in self._markup.stop:
                 self._end()
-            elif token_id in self._markup.hidden:
+            else:
                 self._text(self._decoder.decode(b"", final=True))
                 self._tag(token_id)
-            else:
-                self._text(self._decoder.decode(self._tokenizer.bytes_of(token_id)))
+        self._read(run)
         return self._take()
+
+    def _read(self, run: list[bytes]) -> None:
+        if run:
+            self._text(self._decoder.decode(b"".join(run)))
 
     def finish(self) -> list[Piece]:
         """Say that no more ids come, and return what was held back."""

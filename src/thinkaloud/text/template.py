@@ -21,6 +21,8 @@ from thinkaloud.text.render import TEMPLATE_ERRORS, compile_template, map_string
 from thinkaloud.text.stream import Markup, StreamParser
 from thinkaloud.text.tokenizer import Tokenizer
 
+REMEMBERED = 8192
+"Prompts kept: problems are asked again and again."
 History = Literal["drop", "keep"]
 Tool = Mapping[str, Any]
 
@@ -43,6 +45,7 @@ class ChatTemplate:
         if not self.markup.stop:
             raise UserError("the tokenizer names no token that ends a turn: set eos_token in its tokenizer_config.json")
         self._tails: dict[bool, str] = {}
+        self._prompts: dict[tuple[tuple[Message, ...], bool, History], list[int]] = {}
 
     @property
     def stop_ids(self) -> frozenset[int]:
@@ -86,8 +89,14 @@ class ChatTemplate:
         history: History = "drop",
     ) -> list[int]:
         """The ids that a reply is sampled after; special tokens come from the template, never from the messages."""
-        text, mark = self._render(messages, thinking, tools, history)
-        return self._encode(text, mark)
+        if tools or "strftime" in self.source or any(one.tool_calls for one in messages):
+            return self._encode(*self._render(messages, thinking, tools, history))
+        asked = (tuple(messages), thinking, history)
+        if asked not in self._prompts:
+            if len(self._prompts) >= REMEMBERED:
+                self._prompts.clear()
+            self._prompts[asked] = self._encode(*self._render(messages, thinking, None, history))
+        return list(self._prompts[asked])
 
     def reply(self, message: Message, *, thinking: bool = True) -> list[int]:
         """The ids that follow the prompt, up to the id that ends the turn: what fine-tuning trains on.

@@ -50,6 +50,7 @@ class _Run:
         self.pool = [replace(Kept.of(row).sample, weight=weight) for *row, weight in pool]
         self.most_left: float = stage.extra.get("most_left", 0.0)
         self.bonus: float = stage.extra.get("bonus", 0.0)
+        stage.keeping = self._state
 
     def step(self) -> None:
         """One step: choose, draw, learn, remember."""
@@ -73,7 +74,6 @@ class _Run:
         used = sum(sum(sample.mask) for sample in samples)
         stage.ledger.discarded_tokens += sum(sum(r.sampled) for group in groups for r in group.rollouts) - used
         stage.ledger.variants = len(self.drawing.variants)
-        stage.extra = self._state()
         stage.end_step(row)
 
     def _state(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ The loops in `sft`, `rl` and `rft` say what a stage does; this says what they st
 import math
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,10 @@ def stage_folder(run: Path, name: str) -> Path:
 
 
 class Stage:
-    """What every training loop works with. `step` counts updates, `spent` compute in training tokens."""
+    """What every training loop works with. `step` counts updates, `spent` compute in training tokens.
+
+    A loop finds in `extra` what it kept in the last checkpoint; `keeping` gives what goes into the next one.
+    """
 
     def __init__(self, run: Path, recipe: Recipe, name: str) -> None:
         self.run, self.recipe, self.name = run, recipe, name
@@ -63,6 +66,7 @@ class Stage:
         self.last_rollouts = self._rollouts_before = 0
         self.seen: set[str] = set()
         self.extra: dict[str, Any] = {}
+        self.keeping: Callable[[], dict[str, Any]] = lambda: self.extra
         self._resume()
         self._clock = (time.perf_counter(), time.process_time())
 
@@ -253,7 +257,7 @@ class Stage:
             "measured": self.measured,
             "version": self.engine.version,
             "seen": sorted(self.seen),
-            "extra": self.extra,
+            "extra": self.keeping(),
             "ledger": self.ledger.as_dict(),
             "metrics_bytes": self._metrics_journal.size,
             "rollouts_bytes": self._rollouts_journal.size,

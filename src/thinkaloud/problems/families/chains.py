@@ -54,10 +54,13 @@ class Chains(Family):
         return self._worded(start, changes, clauses, rng)
 
     def variant(self, problem: Problem, rng: random.Random) -> Problem:
-        """The clauses in another order that stays within 0..30, in other words: sums don't depend on the order."""
+        """The clauses in another order and other words, some split in two, joined or with two more that cancel out.
+
+        Sums don't depend on any of it. Values stay within 0..30, clauses within 3..8.
+        """
         start, *changes = (int(number) for number in problem.canonical.split())
         for _ in range(SHUFFLES):
-            order = rng.sample(changes, len(changes))
+            order = _same_sum(changes, rng)
             if all(0 <= value <= MOST_VALUE for value in accumulate(order, initial=start)):
                 return self._worded(start, order, [_clause(change, rng) for change in order], rng)
         return problem
@@ -103,6 +106,23 @@ class Chains(Family):
 
 def _clause(change: int, rng: random.Random) -> str:
     return f"{rng.choice(GAINS if change > 0 else LOSSES)} {abs(change)}"
+
+
+def _same_sum(changes: list[int], rng: random.Random) -> list[int]:
+    """As large a sum of changes in random order, up to two of them more or one fewer."""
+    left, way = list(changes), rng.choice(("order", "split", "join", "cancel"))
+    rng.shuffle(left)
+    if way == "split" and len(left) < Chains.levels[-1]:
+        whole = left.pop()
+        part = rng.choice([part for part in CHANGES if 0 < abs(whole - part) <= MOST_CHANGE])
+        left += [part, whole - part]
+    elif way == "join" and len(left) > Chains.levels[0] and 0 < abs(left[-1] + left[-2]) <= MOST_CHANGE:
+        left.append(left.pop() + left.pop())
+    elif way == "cancel" and len(left) + 2 <= Chains.levels[-1]:
+        extra = rng.choice(CHANGES)
+        left += [extra, -extra]
+    rng.shuffle(left)
+    return left
 
 
 def _leaps(count: int, rng: random.Random) -> list[int]:

@@ -208,14 +208,21 @@ class LegCounting(GymFamily):
         return ", ".join(f"{count} {animal}" for animal, count in sorted(metadata["animals"].items()))
 
     def variant(self, problem: Problem, rng: random.Random) -> Problem:
-        """The animals in another order: sums don't depend on it."""
-        before, animals = problem.question.rsplit(" you have ", 1)
-        metadata = problem.reference["metadata"]
-        named = list(zip(animals.removesuffix("?").split(", "), metadata["animals"].items(), strict=True))
-        order = rng.sample(named, len(named))
-        question = f"{before} you have {', '.join(words for words, _ in order)}?"
-        reference = {**problem.reference, "metadata": {**metadata, "animals": dict(item for _, item in order)}}
-        return self.problem(level=problem.level, question=question, reference=reference, canonical=problem.canonical)
+        """The animals in another order, some of them others with as many legs: the sum stays."""
+        animals, counts = list(problem.reference["metadata"]["animals"].items()), {}
+        for animal, count in rng.sample(animals, len(animals)):
+            alike = [one for one, legs in LEGS_OF.items() if legs == LEGS_OF[animal] and one not in counts]
+            free = [one for one in alike if one == animal or one not in problem.reference["metadata"]["animals"]]
+            counts[rng.choice(free)] = count
+        listed = ", ".join(f"{count} {animal}{'s' if count > 1 else ''}" for animal, count in counts.items())
+        before, _ = problem.question.rsplit(" you have ", 1)
+        metadata = {**problem.reference["metadata"], "animals": counts}
+        return self.problem(
+            level=problem.level,
+            question=f"{before} you have {listed}?",
+            reference={**problem.reference, "metadata": metadata},
+            canonical=self.canonical(metadata),
+        )
 
     def steps(self, metadata: dict[str, Any]) -> Iterator[str]:
         total = 0

@@ -51,10 +51,13 @@ class Pairs(Family):
         )
 
     def variant(self, problem: Problem, rng: random.Random) -> Problem:
-        """The numbers in another order: the same pairs have the sum."""
-        reference = problem.reference
-        numbers = rng.sample(reference["numbers"], len(reference["numbers"]))
-        return self._worded(numbers, reference["target"])
+        """One pair that fits among other numbers, or the same numbers in another order: that pair is still right."""
+        numbers, target = list(problem.reference["numbers"]), problem.reference["target"]
+        if rng.random() < 0.5:
+            kept = next(pair for pair in combinations(numbers, 2) if sum(pair) == target)
+            others = [number for number in range(1, MOST_NUMBER + 1) if number not in kept]
+            numbers = [*kept, *rng.sample(others, len(numbers) - 2)]
+        return self._worded(rng.sample(numbers, len(numbers)), target)
 
     def demonstrate(self, problem: Problem, way: str, rng: random.Random) -> Demonstration:
         assert way in self.ways, way
