@@ -447,10 +447,11 @@ def halves(monkeypatch: pytest.MonkeyPatch, model: Transformer, packs: bool) -> 
     return Engine(model, backend="torch")
 
 
+@pytest.mark.skipif(not can_pack(a_model().bfloat16()), reason="oneDNN has no products in bfloat16 for this processor")
 @pytest.mark.parametrize("tied", [True, False])
 def test_packed_matrices_change_no_bit(monkeypatch: pytest.MonkeyPatch, tied: bool) -> None:
     model = a_model(tied=tied).bfloat16()
-    assert can_pack(model) and not can_pack(MODEL)
+    assert not can_pack(MODEL)
     asked = [Request(prompt_ids=tuple(range(1, 3 + index)), max_tokens=12, seed=index) for index in range(5)]
     packed = halves(monkeypatch, model, True)
     first = packed.generate(asked)

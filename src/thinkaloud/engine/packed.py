@@ -54,10 +54,11 @@ class PackedTransformer(Transformer):
 
 
 def can_pack(model: Transformer) -> bool:
-    """Whether PyTorch can: bfloat16 on a CPU with oneDNN, and no adapter that is not merged."""
+    """Whether PyTorch can: bfloat16 on a CPU that oneDNN has products for, and no adapter that is not merged."""
     return (
         model.head.device.type == "cpu"
         and model.head.dtype == torch.bfloat16
         and torch.backends.mkldnn.is_available()
+        and torch.ops.mkldnn._is_mkldnn_bf16_supported()
         and not any(isinstance(part, LoraLinear) for part in model.modules())
     )
