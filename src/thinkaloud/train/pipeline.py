@@ -20,7 +20,7 @@ from thinkaloud.base.errors import UserError
 from thinkaloud.base.ledger import Ledger
 from thinkaloud.base.run import environment, locked, read_json, write_json, write_text
 from thinkaloud.reports import summarise, write_report
-from thinkaloud.train.recipe import Recipe, StageSettings, check
+from thinkaloud.train.recipe import GivenSettings, Recipe, StageSettings, check
 from thinkaloud.train.stage import stage_folder
 
 POLL_SECONDS = 0.25
@@ -169,6 +169,12 @@ class Worker:
 def _run_stages(recipes: Sequence[Recipe], statuses: list[StageStatus]) -> Iterator[list[StageStatus]]:
     cores = os.cpu_count() or 1
     inits = {(recipe.run.dir, name): stage.init for recipe in recipes for name, stage in recipe.stages.items()}
+    given = {
+        (recipe.run.dir, name): stage.stage
+        for recipe in recipes
+        for name, stage in recipe.stages.items()
+        if isinstance(stage, GivenSettings)
+    }
     most = max((recipe.run.workers or max(1, cores // recipe.run.threads) for recipe in recipes), default=1)
     threads = {recipe.run.dir: recipe.run.threads for recipe in recipes}
     workers: list[Worker] = []
@@ -185,9 +191,13 @@ def _run_stages(recipes: Sequence[Recipe], statuses: list[StageStatus]) -> Itera
                 return
             for key, init in inits.items():
                 ready = key not in done and key not in running and (init is None or (key[0], init) in done)
+                ready = ready and (key not in given or (given[key] / "ledger.json").exists())
                 if ready and len(running) < most:
                     _free(workers, threads[key[0]], stage_folder(*key) / "log.txt").give(*key)
                     running.add(key)
+            if not running:
+                waiting = sorted(str(path) for key, path in given.items() if key not in done)
+                raise UserError(f"no run has trained {waiting[0]}, which a stage takes over: train it first")
             yield statuses
             time.sleep(POLL_SECONDS)
     finally:

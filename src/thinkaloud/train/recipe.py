@@ -221,7 +221,18 @@ class DistilSettings(_StageSettings):
     "of the replies"
 
 
-StageSettings = Annotated[SftSettings | RlSettings | RftSettings | DistilSettings, Field(discriminator="kind")]
+class GivenSettings(_StageSettings):
+    """A stage that another run has trained: taken over with its ledger, and measured anew."""
+
+    kind: Literal["given"]
+    "taken over"
+    stage: Path
+    "folder of that stage, such as RUN/checkpoints/start"
+
+
+StageSettings = Annotated[
+    SftSettings | RlSettings | RftSettings | DistilSettings | GivenSettings, Field(discriminator="kind")
+]
 
 
 class StudySettings(Settings):
@@ -231,6 +242,8 @@ class StudySettings(Settings):
     "stages that only the study runs"
     families: list[str] = []
     "families that the arms are tried on one by one; each starts from the stage FAMILY.start"
+    starts: int = Field(default=0, ge=0)
+    "how many cold starts of each family are trained, by the first seeds; the others take them over in turn. 0: all"
     sizes: list[int] = []
     "numbers of problems that an arm may see, one run each"
     arms: dict[str, dict[str, Any]] = {}

@@ -4,13 +4,15 @@ A study may try arms: every arm on every family and size is a stage FAMILY.ARM.S
 """
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from thinkaloud.base.errors import UserError
 from thinkaloud.train.pipeline import StageStatus, train
-from thinkaloud.train.recipe import Recipe, StageSettings, StudySettings
+from thinkaloud.train.recipe import GivenSettings, Recipe, StageSettings, StudySettings
+from thinkaloud.train.stage import stage_folder
 
 STAGE = TypeAdapter[StageSettings](StageSettings)
 
@@ -18,22 +20,31 @@ STAGE = TypeAdapter[StageSettings](StageSettings)
 def seeded(recipe: Recipe, seeds: Sequence[int]) -> list[Recipe]:
     """The recipe once for every seed, in `DIR-study/seeds/SEED`, with the study's own stages.
 
-    Budget curves and votes are left to single runs.
+    Budget curves and votes are left to single runs. Where seeds share cold starts, the later ones take them over.
     """
     folder = recipe.run.dir.with_name(recipe.run.dir.name + "-study")
     stages = recipe.stages | recipe.study.stages | arms_of(recipe)
+    shared = recipe.study.starts or len(seeds)
     declared = recipe.study.model_copy(update={"stages": {}, "arms": {arm: {} for arm in recipe.study.arms}})
+    dirs = [folder / "seeds" / str(seed) for seed in seeds]
     return [
         recipe.model_copy(
             update={
-                "run": recipe.run.model_copy(update={"seed": seed, "dir": folder / "seeds" / str(seed)}),
-                "stages": stages,
+                "run": recipe.run.model_copy(update={"seed": seed, "dir": dirs[number]}),
+                "stages": stages | (_taken_over(recipe, dirs[number % shared]) if number >= shared else {}),
                 "study": declared if recipe.study.arms else StudySettings(),
                 "evaluation": recipe.evaluation.model_copy(update={"probe": []}),
             }
         )
-        for seed in seeds
+        for number, seed in enumerate(seeds)
     ]
+
+
+def _taken_over(recipe: Recipe, run: Path) -> dict[str, StageSettings]:
+    """The cold starts of the study's families as another run trains them."""
+    starts = [f"{family}.start" for family in recipe.study.families]
+    shared = {name: recipe.stages[name].model_dump(include={"families", "budget", "max_tokens"}) for name in starts}
+    return {name: GivenSettings(kind="given", stage=stage_folder(run, name), **shared[name]) for name in starts}
 
 
 def arms_of(recipe: Recipe) -> dict[str, StageSettings]:

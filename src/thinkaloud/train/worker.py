@@ -6,6 +6,7 @@ Each line of its input names one, as JSON: [run, stage]. A line of its output sa
 import gc
 import json
 import os
+import shutil
 import sys
 import threading
 import time
@@ -17,7 +18,7 @@ import torch
 
 from thinkaloud.base.config import load_settings
 from thinkaloud.base.ledger import Ledger
-from thinkaloud.base.run import locked, read_json, write_json
+from thinkaloud.base.run import locked, read_json, write_json, write_text
 from thinkaloud.engine import Engine
 from thinkaloud.model import load_model
 from thinkaloud.problems import Problem
@@ -25,7 +26,7 @@ from thinkaloud.rollouts import Sampling, evaluate
 from thinkaloud.text import ChatTemplate, Tokenizer
 from thinkaloud.train.data import held_out
 from thinkaloud.train.distil import train_distil
-from thinkaloud.train.recipe import Recipe
+from thinkaloud.train.recipe import GivenSettings, Recipe
 from thinkaloud.train.rft import train_rft
 from thinkaloud.train.rl import train_rl
 from thinkaloud.train.sft import train_sft
@@ -39,12 +40,24 @@ def run_stage(run: Path, name: str) -> None:
     recipe = load_settings(Recipe, run / "recipe.toml")
     torch.set_num_threads(recipe.run.threads)
     folder = stage_folder(run, name)
-    if not (folder / "ledger.json").exists():
+    wanted = recipe.stages[name]
+    if not (folder / "ledger.json").exists() and isinstance(wanted, GivenSettings):
+        take_over(wanted.stage, folder)
+    elif not (folder / "ledger.json").exists():
         stage = Stage(run, recipe, name)
         LOOPS[stage.settings.kind](stage)
         stage.finish()
     measure(run, recipe, name)
     write_json(folder / "done.json", {"stage": name})
+
+
+def take_over(given: Path, folder: Path) -> None:
+    """Copy a trained stage: its model, its learning curve and, last, its ledger."""
+    shutil.rmtree(folder / "model", ignore_errors=True)
+    shutil.copytree(given / "model", folder / "model")
+    for journal in ("metrics.jsonl", "rollouts.jsonl"):
+        write_text(folder / journal, (given / journal).read_text())
+    write_json(folder / "ledger.json", {**read_json(given / "ledger.json"), "evaluation_seconds": 0.0})
 
 
 def measure(run: Path, recipe: Recipe, name: str) -> None:
