@@ -25,7 +25,8 @@ from thinkaloud.train.batches import Sample
 from thinkaloud.train.distil import OwnTeacher
 from thinkaloud.train.groups import Drawing, Group
 from thinkaloud.train.memory import ProblemMemory
-from thinkaloud.train.recipe import Recipe, RlSettings
+from thinkaloud.train.pipeline import train
+from thinkaloud.train.recipe import GivenSettings, Recipe, RlSettings, SftSettings
 from thinkaloud.train.replay import EACH, Kept, Replay
 from thinkaloud.train.stage import Stage, stage_folder
 from thinkaloud.train.study import arms_of, seeded
@@ -451,6 +452,32 @@ def test_arms_become_stages_and_are_read_again(tmp_path: Path) -> None:
     (one,) = seeded(recipe, [3])
     write_text(tmp_path / "recipe.toml", to_toml(one))
     assert list(one.stages)[2:] == list(stages) and list(one.study.arms) == ["b0", "ours", "ours_no_memory"]
+
+
+def test_seeds_share_cold_starts_in_turn() -> None:
+    recipe = study_recipe({"b0": {"kind": "rl", "budget": 5}}, starts=2)
+    runs = seeded(recipe, [3, 5, 7, 9])
+    for run, first in zip(runs, (None, None, runs[0], runs[1]), strict=True):
+        for family in ("chains", "pairs"):
+            start = run.stages[f"{family}.start"]
+            if first is None:
+                assert isinstance(start, SftSettings)
+            else:
+                assert isinstance(start, GivenSettings) and start.max_tokens == 33
+                assert start.stage == stage_folder(first.run.dir, f"{family}.start")
+
+
+def test_a_stage_is_taken_over_with_its_model_and_ledger(tmp_path: Path) -> None:
+    first = tiny_recipe(tmp_path / "first", {"start": {"kind": "sft", "budget": 300}})
+    given = {"kind": "given", "budget": 300, "stage": str(stage_folder(first.run.dir, "start"))}
+    second = tiny_recipe(tmp_path / "second", {"start": given})
+    with pytest.raises(UserError, match=r"no run has trained .*first/checkpoints/start"):
+        list(train([second]))
+    list(train([first, second]))
+    one, other = (stage_folder(recipe.run.dir, "start") for recipe in (first, second))
+    assert (one / "model" / "model.safetensors").read_bytes() == (other / "model" / "model.safetensors").read_bytes()
+    spent = [read_json(folder / "ledger.json")["update_tokens"] for folder in (one, other)]
+    assert spent[0] == spent[1] > 0 and (second.run.dir / "evaluations" / "start.json").exists()
 
 
 @pytest.mark.parametrize(
