@@ -14,7 +14,7 @@ class Ledger:
     demonstration_tokens: int = 0
     "tokens of those demonstrations, once each"
     variants: int = 0
-    "different problems made from those by a change that leaves the answer as it was"
+    "different problems made from those by a change whose effect on the answer is proven"
     hint_tokens: int = 0
     "tokens of demonstrations given as the beginning of a reply"
     rollouts: int = 0

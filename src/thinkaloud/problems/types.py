@@ -136,7 +136,7 @@ class Family(ABC):
         """Names the way in which a monologue works, right or not: one of `ways`, or `other`."""
 
     def variant(self, problem: Problem, rng: random.Random) -> Problem:
-        """Another problem whose answer is provably the same, by a change the family knows; or the problem itself."""
+        """Another problem, by a change whose effect on the answer the family can prove; or the problem itself."""
         return problem
 
     def problem(self, *, level: int, question: str, reference: Any, canonical: str) -> Problem:

@@ -184,7 +184,7 @@ class RlSettings(_StageSettings):
     traces: int = Field(default=0, ge=0)
     "fine-tuning updates on own right replies after every step"
     variants: float = Field(default=0.0, ge=0, le=1)
-    "share of the problems met before that are asked in a variant with the same answer, where the family has such"
+    "share of the problems met before that are asked in a variant whose answer follows, where the family has such"
 
 
 class RftSettings(_StageSettings):

@@ -56,13 +56,16 @@ class Chains(Family):
     def variant(self, problem: Problem, rng: random.Random) -> Problem:
         """The clauses in another order and other words, some split in two, joined or with two more that cancel out.
 
-        Sums don't depend on any of it. Values stay within 0..30, clauses within 3..8.
+        A sum doesn't depend on any of it; with another start it differs by as much. Values stay within 0..30, clauses
+        within 3..8.
         """
         start, *changes = (int(number) for number in problem.canonical.split())
         for _ in range(SHUFFLES):
-            order = _same_sum(changes, rng)
-            if all(0 <= value <= MOST_VALUE for value in accumulate(order, initial=start)):
-                return self._worded(start, order, [_clause(change, rng) for change in order], rng)
+            moved, order = rng.choice((start, rng.randint(1, MOST_START))), changes
+            for _ in range(rng.randint(1, 3)):
+                order = _same_sum(order, rng)
+            if all(0 <= value <= MOST_VALUE for value in accumulate(order, initial=moved)):
+                return self._worded(moved, order, [_clause(change, rng) for change in order], rng)
         return problem
 
     def _worded(self, start: int, changes: list[int], clauses: list[str], rng: random.Random) -> Problem:

@@ -43,7 +43,8 @@ LEGS = {
     10: "crab, lobster, shrimp",
     14: "woodlouse",
 }
-MOST_LEGS = 5 * 4 * 14
+MOST_EACH = 4
+MOST_LEGS = 5 * MOST_EACH * 14
 LEGS_OF = {animal: legs for legs, animals in LEGS.items() for animal in animals.split(", ")}
 
 
@@ -202,25 +203,33 @@ class LegCounting(GymFamily):
     )
 
     def options(self, level: int) -> dict[str, int]:
-        return {"min_animals": level, "max_animals": level, "max_instances": 4}
+        return {"min_animals": level, "max_animals": level, "max_instances": MOST_EACH}
 
     def canonical(self, metadata: dict[str, Any]) -> str:
         return ", ".join(f"{count} {animal}" for animal, count in sorted(metadata["animals"].items()))
 
     def variant(self, problem: Problem, rng: random.Random) -> Problem:
-        """The animals in another order, some of them others with as many legs: the sum stays."""
+        """The animals in another order, some of them others with as many legs, perhaps more or fewer of one.
+
+        The sum stays, or differs by the legs of those.
+        """
         animals, counts = list(problem.reference["metadata"]["animals"].items()), {}
         for animal, count in rng.sample(animals, len(animals)):
             alike = [one for one, legs in LEGS_OF.items() if legs == LEGS_OF[animal] and one not in counts]
             free = [one for one in alike if one == animal or one not in problem.reference["metadata"]["animals"]]
             counts[rng.choice(free)] = count
+        total = int(problem.reference["answer"])
+        if rng.random() < 0.5:
+            changed, count = rng.choice(list(counts)), rng.randint(1, MOST_EACH)
+            total += (count - counts[changed]) * LEGS_OF[changed]
+            counts[changed] = count
         listed = ", ".join(f"{count} {animal}{'s' if count > 1 else ''}" for animal, count in counts.items())
         before, _ = problem.question.rsplit(" you have ", 1)
-        metadata = {**problem.reference["metadata"], "animals": counts}
+        metadata = {**problem.reference["metadata"], "animals": counts, "total_legs": total}
         return self.problem(
             level=problem.level,
             question=f"{before} you have {listed}?",
-            reference={**problem.reference, "metadata": metadata},
+            reference={"answer": str(total), "metadata": metadata},
             canonical=self.canonical(metadata),
         )
 

@@ -51,12 +51,18 @@ class Pairs(Family):
         )
 
     def variant(self, problem: Problem, rng: random.Random) -> Problem:
-        """One pair that fits among other numbers, or the same numbers in another order: that pair is still right."""
+        """The numbers in another order; some of the time one pair that fits among other numbers, or all moved alike.
+
+        That pair is still right, moved as far as the others.
+        """
         numbers, target = list(problem.reference["numbers"]), problem.reference["target"]
         if rng.random() < 0.5:
             kept = next(pair for pair in combinations(numbers, 2) if sum(pair) == target)
             others = [number for number in range(1, MOST_NUMBER + 1) if number not in kept]
             numbers = [*kept, *rng.sample(others, len(numbers) - 2)]
+        if rng.random() < 0.5:
+            shift = rng.randint(1 - min(numbers), MOST_NUMBER - max(numbers))
+            numbers, target = [number + shift for number in numbers], target + 2 * shift
         return self._worded(rng.sample(numbers, len(numbers)), target)
 
     def demonstrate(self, problem: Problem, way: str, rng: random.Random) -> Demonstration:
