@@ -104,6 +104,8 @@ class _StageSettings(Settings):
     "longest reply sampled"
     optimiser: OptimiserSettings = OptimiserSettings()
     "rates and their course"
+    average: float = Field(default=0.0, ge=0, le=1)
+    "the stage's model is the running mean of its weights over about this share of its updates; 0: the last ones"
 
 
 class SftSettings(_StageSettings):

@@ -7,7 +7,8 @@ The loops in `sft`, `rl` and `rft` say what a stage does; this says what they st
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,10 @@ class Stage:
         self.engine = Engine(self.model)
         self.optimiser = Optimiser(self.model, self.settings.optimiser)
         self.ledger = Ledger()
-        self.step, self.spent, self.measured = 0, 0.0, 0
+        self.step, self.updates, self.spent, self.measured = 0, 0, 0.0, 0
+        self.mean = (
+            [parameter.detach().clone() for parameter in self.model.parameters()] if self.settings.average else []
+        )
         self.rate_scale = 1.0
         self.cursors: dict[str, int] = {}
         self.last_cost = self._spent_before = 0.0
@@ -178,6 +182,10 @@ class Stage:
         norm, faulty = self.optimiser.step(self.progress, self.rate_scale)
         if faulty is not None:
             print(f"{self.name}: step {self.step} skipped, the gradient of {faulty} is not finite", flush=True)
+        self.updates += 1
+        kept = 1 - 1 / max(1.0, self.settings.average * self.updates)
+        for mean, parameter in zip(self.mean, self.model.parameters(), strict=False):
+            mean.lerp_(parameter.detach(), 1 - kept)
         self.engine.refresh()
         return {"gradient_norm": norm, "skipped": float(faulty is not None)}
 
@@ -231,10 +239,28 @@ class Stage:
             temperature=self.recipe.evaluation.temperature,
         )
         before = self.engine.prefilled_tokens + self.engine.generated_tokens
-        groups = collect(self.engine, self.template, self.dev, sampling, seed=0)
+        with self.averaged():
+            groups = collect(self.engine, self.template, self.dev, sampling, seed=0)
         self.ledger.evaluation_tokens += self.engine.prefilled_tokens + self.engine.generated_tokens - before
         self.seen.update(problem.id for problem in self.dev)
         return curve_point([group[0] for group in groups])
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The model with the mean of its weights, where one is kept."""
+        last = self._weights() if self.mean else []
+        self._give(self.mean)
+        yield
+        self._give(last)
+
+    def _weights(self) -> list[Tensor]:
+        return [parameter.detach().clone() for parameter in self.model.parameters()]
+
+    def _give(self, weights: Sequence[Tensor]) -> None:
+        for parameter, value in zip(self.model.parameters(), weights, strict=False):
+            parameter.data.copy_(value)
+        if weights:
+            self.engine.refresh()
 
     def _tick(self) -> None:
         now = (time.perf_counter(), time.process_time())
@@ -248,8 +274,10 @@ class Stage:
         self._tick()
         tensors: dict[str, Tensor] = {f"model.{name}": value for name, value in self.model.named_parameters()}
         tensors |= {f"optimiser.{name}": value for name, value in self.optimiser.state().items()}
+        tensors |= {f"mean.{number}": value for number, value in enumerate(self.mean)}
         facts = {
             "step": self.step,
+            "updates": self.updates,
             "spent": self.spent,
             "last_cost": self.last_cost,
             "last_rollouts": self.last_rollouts,
@@ -273,7 +301,9 @@ class Stage:
                     parameter.copy_(tensors[f"model.{name}"])
             mark = "optimiser."
             self.optimiser.load_state({n[len(mark) :]: t for n, t in tensors.items() if n.startswith(mark)})
-            self.step, self.spent, self.cursors = facts["step"], facts["spent"], facts["cursors"]
+            self.mean = [tensors[f"mean.{number}"] for number in range(len(self.mean))]
+            self.step, self.updates = facts["step"], facts["updates"]
+            self.spent, self.cursors = facts["spent"], facts["cursors"]
             self.last_cost, self._spent_before = facts["last_cost"], self.spent
             self.last_rollouts, self._rollouts_before = facts["last_rollouts"], facts["ledger"]["rollouts"]
             self.measured, self.extra, self.seen = facts["measured"], facts["extra"], set(facts["seen"])
@@ -299,7 +329,8 @@ class Stage:
         self.tokenizer.save(folder)
         eos, pad = (self.tokenizer.id_of(self.tokenizer.special_names[name]) for name in ("eos_token", "pad_token"))
         assert eos is not None and pad is not None
-        save_model(self.model, folder, eos_token_id=eos, pad_token_id=pad)
+        with self.averaged():
+            save_model(self.model, folder, eos_token_id=eos, pad_token_id=pad)
         write_json(folder / "thinkaloud.json", {"families": list(self.recipe.families), "turns": 1})
         self.ledger.unique_problems = len(self.seen)
         self.ledger.repeated_tokens = round(self.repeated)
