@@ -81,7 +81,7 @@ def tables(analysis: Analysis) -> list[Table]:
     found = [_goals(analysis), *(_problems(analysis, baseline) for baseline in analysis.baselines), _shares(analysis)]
     found += [make(analysis, baseline) for make in (_costs, _equal) for baseline in analysis.baselines]
     found += [_parts(analysis), *(_accuracies(analysis, column) for column in analysis.columns())]
-    return [one for one in (*found, _beyond(analysis), _ledger(analysis)) if len(one.rows) > 1]
+    return [one for one in (*found, _beyond(analysis), _scores(analysis), _ledger(analysis)) if len(one.rows) > 1]
 
 
 def _goals(analysis: Analysis) -> Table:
@@ -212,6 +212,16 @@ def _beyond(analysis: Analysis) -> Table:
     rows = [[name, *(write(one.get(column)) for column in columns)] for name, (one, write) in lines.items() if one]
     note = "Accuracy in %, each arm at its largest size."
     return Table(title="Out of range: longer, larger", rows=[["arm", *columns], *rows], note=note)
+
+
+def _scores(analysis: Analysis) -> Table:
+    scores = sorted(analysis.scores().items(), key=lambda row: -row[1][OVERALL])
+    rows = [[arm, *(f"{100 * row[column]:.1f}" for column in analysis.columns())] for arm, row in scores]
+    return Table(
+        title=f"Learning curves, {analysis.top:,} problems",
+        rows=[["arm", *analysis.columns()], *rows],
+        note="Mean over the points of the curve on dev problems, in %: early and high both count. Settings go by it.",
+    )
 
 
 def _ledger(analysis: Analysis) -> Table:

@@ -226,6 +226,17 @@ class Analysis:
         names = [name for name, value in zip(self.data.seeds, reached_DS[0], strict=True) if np.isinf(value)]
         return names, int((~np.isnan(reached_DS[0])).sum())
 
+    def scores(self) -> dict[str, dict[str, float]]:
+        """Mean of the learning curves at the top size, by arm and column: what a trial of settings counts."""
+        found: dict[str, dict[str, float]] = {}
+        for arm in self.arms:
+            keys = {family: (family, arm, self.top) for family in self.families}
+            curves = {family: [run[key].curve for run in self.runs if key in run] for family, key in keys.items()}
+            if all(curves.values()):
+                means = {one: float(np.mean([curve[:, -1].mean() for curve in many])) for one, many in curves.items()}
+                found[arm] = means | {OVERALL: float(np.mean(list(means.values())))}
+        return found
+
     def dev_offset(self) -> float:
         """Accuracy on dev problems at the last point of the curve minus that on sealed ones, mean over all stages."""
         stages = [one for run in self.runs for one in run.values() if len(one.curve)]
