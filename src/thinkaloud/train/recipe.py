@@ -8,6 +8,7 @@ from pydantic import Field
 from thinkaloud.base.config import Settings
 from thinkaloud.base.errors import UserError
 from thinkaloud.problems.sets import checked_levels, family_named
+from thinkaloud.train.guard import GuardSettings
 from thinkaloud.train.optimiser import OptimiserSettings
 
 
@@ -104,6 +105,8 @@ class _StageSettings(Settings):
     "longest reply sampled"
     optimiser: OptimiserSettings = OptimiserSettings()
     "rates and their course"
+    guard: GuardSettings | None = None
+    "what the stage must not lose on the way; None: it is not watched"
 
 
 class SftSettings(_StageSettings):
@@ -275,6 +278,9 @@ def check(recipe: Recipe) -> None:
             if family not in recipe.families:
                 raise UserError(f"stage {name} has ways for {family}, which is no family of the recipe")
             _check_ways(family, ways)
+        for family in stage.guard.families if stage.guard else ():
+            if family not in recipe.families:
+                raise UserError(f"stage {name} guards {family}, which is no family of the recipe")
         known.append(name)
     for name in [recipe.run.result, *recipe.evaluation.probe, *recipe.evaluation.compare]:
         if name not in known:
