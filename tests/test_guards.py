@@ -13,12 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from thinkaloud.base.config import parse_settings, to_toml
+from thinkaloud.base.config import parse_settings
 from thinkaloud.base.errors import UserError
-from thinkaloud.base.run import read_json, read_jsonl, write_text
+from thinkaloud.base.run import read_json, read_jsonl
 from thinkaloud.base.statistics import change_bound
-from thinkaloud.problems import FAMILIES, Problem, Verdict
-from thinkaloud.problems.types import Demonstration, Family
+from thinkaloud.problems import FAMILIES, Verdict
 from thinkaloud.reports.findings import endings
 from thinkaloud.reports.load import Run
 from thinkaloud.train.checkpoints import Rewound, last_good, load_state, rewind, save_state
@@ -26,6 +25,7 @@ from thinkaloud.train.guard import Guard, GuardSettings
 from thinkaloud.train.recipe import Recipe, check
 from thinkaloud.train.stage import Stage, stage_folder
 from thinkaloud.train.worker import run_stage
+from toys import TOYS, toy_recipe
 
 torch.set_num_threads(1)
 
@@ -109,49 +109,11 @@ def test_without_a_good_state_it_says_what_to_do(tmp_path: Path) -> None:
 # --- stages ---
 
 
-class Toss(Family):
-    """Heads wins. A careful demonstration says so, a hasty one says tails."""
-
-    name = "toss"
-    levels = (1,)
-    ways = ("careful", "hasty")
-    words = ("Heads", "Tails", "Toss", *(f" {number}" for number in range(20)))
-
-    def generate(self, rng: random.Random, level: int) -> Problem:
-        toss = " ".join(str(rng.randrange(20)) for _ in range(3))
-        problem = self.problem(level=1, question=f"Toss {toss}", reference="Heads", canonical=toss)
-        return replace(problem, verifier="exact")
-
-    def demonstrate(self, problem: Problem, way: str, rng: random.Random) -> Demonstration:
-        word = "Heads" if way == "careful" else "Tails"
-        return Demonstration(thinking=word, answer=word, way=way)
-
-    def verify(self, answer: str, reference: Any) -> Verdict:
-        return Verdict.right() if answer == reference else Verdict.wrong("different")
-
-    def way_of(self, problem: Problem, thinking: str) -> str:
-        return {"Heads": "careful", "Tails": "hasty"}.get(thinking, "other")
-
-
-class Spin(Toss):
-    """The same with a wheel: another family to train on."""
-
-    name = "spin"
-    words = tuple(word.replace("Toss", "Spin") for word in Toss.words)
-
-    def generate(self, rng: random.Random, level: int) -> Problem:
-        problem = super().generate(rng, level)
-        question = problem.question.replace("Toss", "Spin")
-        return replace(
-            self.problem(level=1, question=question, reference="Heads", canonical=problem.canonical), verifier="exact"
-        )
-
-
 @pytest.fixture(autouse=True, scope="module")
 def the_families() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(FAMILIES, "toss", Toss())
-        patch.setitem(FAMILIES, "spin", Spin())
+        for name, family in TOYS.items():
+            patch.setitem(FAMILIES, name, family)
         yield
 
 
@@ -159,22 +121,18 @@ def guarded_recipe(run: Path) -> Recipe:
     common = {"batch_tokens": 300, "max_tokens": 12, "budget": 8_000, "init": "start"}
     guard = {"families": ["toss"], "problems": 60}
     group = {"problems": 8, "samples": 4}
-    raw = {
-        "run": {"name": "tiny", "dir": str(run), "result": "start"},
-        "model": {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48},
-        "families": {"toss": {"train": 60}, "spin": {"train": 60}},
-        "stages": {
+    return toy_recipe(
+        run,
+        {"toss": {"train": 60}, "spin": {"train": 60}},
+        {
             "start": {"kind": "sft", **common, "budget": 40_000, "init": None},
             "spoilt": {"kind": "sft", **common, "families": ["spin"], "ways": {"spin": {"hasty": 1}}, "guard": guard},
             "kept": {"kind": "sft", **common, "families": ["spin"], "guard": guard},
             "unguarded": {"kind": "sft", **common, "families": ["spin"], "ways": {"spin": {"hasty": 1}}},
             "learnt": {"kind": "rl", **common, **group, "families": ["spin"], "replay": 0.3, "guard": guard},
         },
-        "evaluation": {"test": 40, "dev": 8, "points": 6},
-    }
-    recipe = parse_settings(Recipe, raw, "test")
-    write_text(run / "recipe.toml", to_toml(recipe))
-    return recipe
+        test=40,
+    )
 
 
 @pytest.fixture(scope="module")
