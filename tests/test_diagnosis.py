@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from thinkaloud.base.errors import UserError
+from thinkaloud.cli.main import run
 from thinkaloud.reports.alarms import BEGINS, alarmed, history
 from thinkaloud.reports.diagnosis import diagnose, examine
 
@@ -169,3 +170,15 @@ def test_a_run_is_examined_stage_by_stage(tmp_path: Path) -> None:
     }
     with pytest.raises(UserError, match="no stage that was trained"):
         examine(tmp_path / "nowhere")
+
+
+def test_the_verb_says_it_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "checkpoints" / "rl"
+    folder.mkdir(parents=True)
+    for rows, code, words in (
+        (healthy(), 0, "nothing to complain of"),
+        (HINDERED["truncation"], 1, "raise max_tokens"),
+    ):
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        assert run(["doctor", str(tmp_path)]) == code
+        assert words in capsys.readouterr().out

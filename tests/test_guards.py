@@ -1,5 +1,6 @@
 """Guards on stages: what must not be lost, when a stage is taken back, and that a kill changes nothing of it."""
 
+import contextlib
 import random
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,6 +19,7 @@ from thinkaloud.base.errors import UserError
 from thinkaloud.base.run import read_json, read_jsonl
 from thinkaloud.base.statistics import change_bound
 from thinkaloud.problems import FAMILIES, Verdict
+from thinkaloud.reports.alarms import Diagnosis
 from thinkaloud.reports.findings import endings
 from thinkaloud.reports.load import Run
 from thinkaloud.train.checkpoints import Rewound, last_good, load_state, rewind, save_state
@@ -57,6 +59,21 @@ def test_the_bound_holds_as_often_as_it_says(changed: float) -> None:
     drawn = rng.multinomial(count, [(changed + margin) / 2, (changed - margin) / 2, 1 - changed], size=4000)
     called = np.mean([change_bound(lost, won, count) < -margin for lost, won, _ in drawn])
     assert called < 0.06
+
+
+def test_chance_alone_seldom_ends_a_stage() -> None:
+    """Ten looks at a family that does not change, a twelfth of its verdicts other than at the start: 8 % of stages."""
+    rng, count, ended = np.random.default_rng(1), 400, 0
+    for _ in range(1000):
+        rates = rng.beta(2, 1, size=count)
+        start = rng.random(count) < rates
+        for _ in range(10):
+            now = np.where(rng.random(count) < 0.25, rng.random(count) < rates, start)
+            if change_bound(int((start & ~now).sum()), int((~start & now).sum()), count) < -0.01:
+                ended += 1
+                break
+    assert 0.04 < ended / 1000 < 0.12
+    assert change_bound(28, 12, 400) < -0.01 < change_bound(27, 13, 400)  # 16 of 400 is seen, 14 is not
 
 
 def verdicts(marks: str) -> list[Verdict]:
@@ -224,6 +241,44 @@ def test_a_kill_on_the_way_changes_nothing(finished: Path, tmp_path: Path, monke
         for folder in (stage_folder(finished, "spoilt"), stage_folder(run, "spoilt"))
     ]
     assert rows[0] == rows[1]
+
+
+def test_an_alarm_on_the_way_is_the_same_after_kills(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One alarm is raised at step 5; killed before and after it, the stage ends with the same weights and journals."""
+
+    def at_five(rows: list[dict[str, Any]], steps: int = 5) -> Diagnosis | None:
+        fifth = bool(rows) and rows[-1]["step"] == 5 and "alarm" not in rows[-1] and steps == 5
+        return Diagnosis(name="test", words="it is the fifth step", cure="none") if fifth else None
+
+    monkeypatch.setattr("thinkaloud.train.stage.alarmed", at_five)
+    whole, killed, steps = Stage.end_step, tmp_path / "killed", 0
+
+    def cut_off(stage: Stage, row: dict[str, Any]) -> None:
+        nonlocal steps
+        whole(stage, row)
+        steps += 1
+        if stage.run == killed and steps in (2, 7):
+            raise Interrupted
+
+    monkeypatch.setattr(Stage, "end_step", cut_off)
+    for run in (tmp_path / "whole", killed):
+        guarded_recipe(run)
+        (run / "checkpoints").mkdir()
+        (run / "checkpoints" / "start").symlink_to(stage_folder(finished, "start"))
+        steps = 0
+        for _ in range(3 if run == killed else 1):
+            with contextlib.suppress(Interrupted):
+                run_stage(run, "learnt")
+    one, other = weights(tmp_path / "whole", "learnt"), weights(killed, "learnt")
+    assert all(torch.equal(value, other[key]) for key, value in one.items())
+    folders = [stage_folder(run, "learnt") for run in (tmp_path / "whole", killed)]
+    rows = [[row | {"seconds": 0} for row in read_jsonl(folder / "metrics.jsonl")] for folder in folders]
+    assert rows[0] == rows[1] and [row["taken_back_to"] for row in rows[0] if "alarm" in row] != []
+    assert read_json(folders[0] / "ledger.json")["undone_tokens"] > 0
+    texts = [(folder / "rollouts.jsonl").read_bytes() for folder in folders]
+    assert texts[0] == texts[1]
 
 
 def test_a_guard_of_what_the_recipe_does_not_have_is_refused(tmp_path: Path) -> None:
