@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from thinkaloud.base.config import load_settings, to_toml
-from thinkaloud.base.errors import UserError
+from thinkaloud.base.errors import MISTAKE, UserError
 from thinkaloud.base.ledger import Ledger
 from thinkaloud.base.run import environment, locked, read_json, write_json, write_text
 from thinkaloud.reports import summarise, write_report
@@ -152,6 +152,9 @@ class Worker:
             log = stage_folder(*self.stage) / "log.txt"
             text = log.read_text(errors="replace") if log.exists() else ""
             words = [line for line in text.splitlines() if line.strip()][-1:]
+            if self._process.returncode == MISTAKE:
+                run, name = self.stage
+                raise UserError(f"stage {name}: {' '.join(words)} (more on it: thinkaloud doctor {run})")
             raise UserError(
                 f"stage {self.stage[1]} ended with code {self._process.returncode}: {' '.join(words)} (all of it: "
                 f"{log}); the same command again goes on from its last checkpoint"

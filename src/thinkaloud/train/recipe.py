@@ -8,6 +8,7 @@ from pydantic import Field
 from thinkaloud.base.config import Settings
 from thinkaloud.base.errors import UserError
 from thinkaloud.problems.sets import checked_levels, family_named
+from thinkaloud.train.guard import GuardSettings
 from thinkaloud.train.optimiser import OptimiserSettings
 
 
@@ -106,6 +107,10 @@ class _StageSettings(Settings):
     "rates and their course"
     average: float = Field(default=0.0, ge=0, le=1)
     "the stage's model is the running mean of its weights over about this share of its updates; 0: the last ones"
+    watch: bool = True
+    "whether a stage that goes wrong is taken back to its last good state, once, and then stopped: docs/DOCTOR.md"
+    guard: GuardSettings | None = None
+    "what the stage must not lose on the way; None: it is not watched"
 
 
 class SftSettings(_StageSettings):
@@ -290,6 +295,9 @@ def check(recipe: Recipe) -> None:
             if family not in recipe.families:
                 raise UserError(f"stage {name} has ways for {family}, which is no family of the recipe")
             _check_ways(family, ways)
+        for family in stage.guard.families if stage.guard else ():
+            if family not in recipe.families:
+                raise UserError(f"stage {name} guards {family}, which is no family of the recipe")
         known.append(name)
     for name in [recipe.run.result, *recipe.evaluation.probe, *recipe.evaluation.compare]:
         if name not in known:

@@ -5,29 +5,28 @@ The loops in `sft`, `rl` and `rft` say what a stage does; this says what they st
 """
 
 import math
-import random
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import cached_property, lru_cache
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-import torch
-from torch import Tensor
-
+from thinkaloud.base.errors import UserError
 from thinkaloud.base.ledger import Ledger
-from thinkaloud.base.run import Journal, read_json, read_jsonl, write_json
+from thinkaloud.base.run import Journal, read_jsonl, write_json
 from thinkaloud.engine import Engine
 from thinkaloud.model import ModelConfig, Transformer, load_model, save_model
 from thinkaloud.problems import Problem
+from thinkaloud.reports.alarms import BEGINS, alarmed
 from thinkaloud.rollouts import Ask, Rollout, Sampling, attempt, collect
 from thinkaloud.rollouts.collect import noise_seed
 from thinkaloud.text import ChatTemplate
+from thinkaloud.train import checkpoints
+from thinkaloud.train.average import Average
 from thinkaloud.train.batches import Sample, batches
-from thinkaloud.train.checkpoints import drop_states, load_state, save_state
-from thinkaloud.train.data import held_out, tokenizer_of, train_problems
-from thinkaloud.train.describe import curve_point
+from thinkaloud.train.data import guarded, held_out, permutation, tokenizer_of, train_problems
+from thinkaloud.train.describe import curve_point, plain
+from thinkaloud.train.guard import Guard
 from thinkaloud.train.losses import token_logprobs
 from thinkaloud.train.optimiser import Optimiser
 from thinkaloud.train.policy import predictions, surrogate_gradients
@@ -60,10 +59,8 @@ class Stage:
         self.engine = Engine(self.model)
         self.optimiser = Optimiser(self.model, self.settings.optimiser)
         self.ledger = Ledger()
-        self.step, self.updates, self.spent, self.measured = 0, 0, 0.0, 0
-        self.mean = (
-            [parameter.detach().clone() for parameter in self.model.parameters()] if self.settings.average else []
-        )
+        self.step, self.spent, self.measured = 0, 0.0, 0
+        self.average = Average(self.model, self.settings.average)
         self.rate_scale = 1.0
         self.cursors: dict[str, int] = {}
         self.last_cost = self._spent_before = 0.0
@@ -71,8 +68,10 @@ class Stage:
         self.seen: set[str] = set()
         self.extra: dict[str, Any] = {}
         self.keeping: Callable[[], dict[str, Any]] = lambda: self.extra
-        self._resume()
+        self.ended: str | None = None
+        self.guard = Guard(self.settings.guard, guarded(recipe, self.settings)) if self.settings.guard else None
         self._clock = (time.perf_counter(), time.process_time())
+        self._resume()
 
     def _first_weights(self) -> Transformer:
         if self.settings.init is not None:
@@ -99,15 +98,15 @@ class Stage:
 
     @property
     def finished(self) -> bool:
-        """Whether a budget is spent, to within half a step, so that stages of equal budget are equal within it."""
-        return any(spent + last / 2 >= most for spent, last, most in self._limits())
+        """Whether it was ended, or a budget is spent to within half a step: equal budgets are equal within it."""
+        return self.ended is not None or any(spent + last / 2 >= most for spent, last, most in self._limits())
 
     def order(self, count: int, salt: str, items: int) -> list[int]:
         """The next `count` indices into the list `salt` of `items`: every epoch is a permutation of its own."""
         chosen: list[int] = []
         while len(chosen) < count:
             epoch, start = divmod(self.cursors.get(salt, 0), items)
-            taken = _permutation(f"{self.recipe.run.seed} {salt} {epoch}", items)[start : start + count - len(chosen)]
+            taken = permutation(f"{self.recipe.run.seed} {salt} {epoch}", items)[start : start + count - len(chosen)]
             chosen += taken
             self.cursors[salt] = self.cursors.get(salt, 0) + len(taken)
         return chosen
@@ -182,10 +181,7 @@ class Stage:
         norm, faulty = self.optimiser.step(self.progress, self.rate_scale)
         if faulty is not None:
             print(f"{self.name}: step {self.step} skipped, the gradient of {faulty} is not finite", flush=True)
-        self.updates += 1
-        kept = 1 - 1 / max(1.0, self.settings.average * self.updates)
-        for mean, parameter in zip(self.mean, self.model.parameters(), strict=False):
-            mean.lerp_(parameter.detach(), 1 - kept)
+        self.average.update()
         self.engine.refresh()
         return {"gradient_norm": norm, "skipped": float(faulty is not None)}
 
@@ -205,13 +201,33 @@ class Stage:
         self.last_cost, self._spent_before = self.spent - self._spent_before, self.spent
         self.last_rollouts = self.ledger.rollouts - self._rollouts_before
         self._rollouts_before = self.ledger.rollouts
-        if self.progress * self.recipe.evaluation.points >= self.measured or self.finished:
-            row = {**row, **self._measure()}
+        at_point = self.progress * self.recipe.evaluation.points >= self.measured or self.finished
+        if "gradient_norm" in row:
+            row = {**row, "weight_norm": self.optimiser.weight_norm()}
+        if at_point and math.isfinite(row.get("weight_norm", 0.0)):  # what is broken can't be asked
+            row = {**row, **self._measure(), **self._look()}
             self.measured = int(self.progress * self.recipe.evaluation.points) + 1
-            self._log(row)
+        self._log(row)
+        self._watch(row)
+        if at_point:
             self._checkpoint()
-        else:
-            self._log(row)
+
+    def _watch(self, row: dict[str, Any]) -> None:
+        """On an alarm go back to the last good state, and stop where there was one before; on a guard's end there."""
+        found = alarmed(self.rows) if self.settings.watch else None
+        if found and any("alarm" in row for row in self.rows):
+            self._log({**found.note(), "stopped": True})
+            raise UserError(f"stopped at step {self.step}, it went wrong again: {found}; train into another run.dir")
+        if found:
+            self._take_back(**found.note())
+        self.ended = self.guard.loss(row) if self.guard else None
+        if self.ended:
+            self._take_back(ended=self.ended)
+
+    def _take_back(self, **note: str) -> NoReturn:
+        good = checkpoints.last_good(self.folder)
+        self._log({**note, "taken_back_to": good[1]["step"]})
+        checkpoints.rewind(self.folder, good, self._facts())
 
     def _log(self, row: dict[str, Any]) -> None:
         self._tick()
@@ -226,41 +242,35 @@ class Stage:
             "generated_tokens": self.ledger.generated_tokens,
             "update_tokens": self.ledger.update_tokens,
         }
-        tail = {key: _plain(value) for key, value in row.items()}
-        self._metrics_journal.write([head | tail])
+        self.rows.append(head | {key: plain(value) for key, value in row.items()})
+        self._metrics_journal.write(self.rows[-1:])
 
     def _measure(self) -> dict[str, Any]:
         """The dev problems answered once each: a point of the learning curve."""
-        if not self.dev:
+        return curve_point(self._answers(self.dev, self.settings.max_tokens)) if self.dev else {}
+
+    def _look(self) -> dict[str, float]:
+        """What the guard sees; the first look is what later ones are held against."""
+        if self.guard is None:
             return {}
+        rollouts = self._answers(self.guard.problems, self.guard.settings.max_tokens or self.settings.max_tokens)
+        return self.guard.changes([rollout.verdict for rollout in rollouts])
+
+    def _answers(self, problems: Sequence[Problem], max_tokens: int) -> list[Rollout]:
+        """One reply to each, not trained on, its noise always the same."""
         sampling = Sampling(
-            thinking=self.settings.thinking,
-            max_tokens=self.settings.max_tokens,
-            temperature=self.recipe.evaluation.temperature,
+            thinking=self.settings.thinking, max_tokens=max_tokens, temperature=self.recipe.evaluation.temperature
         )
         before = self.engine.prefilled_tokens + self.engine.generated_tokens
-        with self.averaged():
-            groups = collect(self.engine, self.template, self.dev, sampling, seed=0)
-        self.ledger.evaluation_tokens += self.engine.prefilled_tokens + self.engine.generated_tokens - before
-        self.seen.update(problem.id for problem in self.dev)
-        return curve_point([group[0] for group in groups])
-
-    @contextmanager
-    def averaged(self) -> Iterator[None]:
-        """The model with the mean of its weights, where one is kept."""
-        last = self._weights() if self.mean else []
-        self._give(self.mean)
-        yield
-        self._give(last)
-
-    def _weights(self) -> list[Tensor]:
-        return [parameter.detach().clone() for parameter in self.model.parameters()]
-
-    def _give(self, weights: Sequence[Tensor]) -> None:
-        for parameter, value in zip(self.model.parameters(), weights, strict=False):
-            parameter.data.copy_(value)
-        if weights:
+        with self.average.applied() as other:
+            if other:
+                self.engine.refresh()
+            groups = collect(self.engine, self.template, problems, sampling, seed=0)
+        if other:
             self.engine.refresh()
+        self.ledger.evaluation_tokens += self.engine.prefilled_tokens + self.engine.generated_tokens - before
+        self.seen.update(problem.id for problem in problems)
+        return [group[0] for group in groups]
 
     def _tick(self) -> None:
         now = (time.perf_counter(), time.process_time())
@@ -271,13 +281,14 @@ class Stage:
     # --- how it survives ---
 
     def _checkpoint(self) -> None:
+        tensors = checkpoints.tensors_of(self.model, self.optimiser, self.average.weights)
+        checkpoints.save_state(self.folder, self.step, tensors, self._facts(), good=alarmed(self.rows, BEGINS) is None)
+
+    def _facts(self) -> dict[str, Any]:
         self._tick()
-        tensors: dict[str, Tensor] = {f"model.{name}": value for name, value in self.model.named_parameters()}
-        tensors |= {f"optimiser.{name}": value for name, value in self.optimiser.state().items()}
-        tensors |= {f"mean.{number}": value for number, value in enumerate(self.mean)}
-        facts = {
+        return {
             "step": self.step,
-            "updates": self.updates,
+            "updates": self.average.updates,
             "spent": self.spent,
             "last_cost": self.last_cost,
             "last_rollouts": self.last_rollouts,
@@ -289,39 +300,32 @@ class Stage:
             "ledger": self.ledger.as_dict(),
             "metrics_bytes": self._metrics_journal.size,
             "rollouts_bytes": self._rollouts_journal.size,
+            "ended": self.ended,
+            "guard": self.guard.first if self.guard else None,
         }
-        save_state(self.folder, self.step, tensors, facts)
 
     def _resume(self) -> None:
-        state = load_state(self.folder)
+        state = checkpoints.load_state(self.folder)
         tensors, facts = state or ({}, {})
         if state is not None:
-            with torch.no_grad():
-                for name, parameter in self.model.named_parameters():
-                    parameter.copy_(tensors[f"model.{name}"])
-            mark = "optimiser."
-            self.optimiser.load_state({n[len(mark) :]: t for n, t in tensors.items() if n.startswith(mark)})
-            self.mean = [tensors[f"mean.{number}"] for number in range(len(self.mean))]
-            self.step, self.updates = facts["step"], facts["updates"]
-            self.spent, self.cursors = facts["spent"], facts["cursors"]
+            self.average.weights = checkpoints.take_up(self.model, self.optimiser, tensors)
+            self.step, self.spent, self.cursors = facts["step"], facts["spent"], facts["cursors"]
+            self.average.updates = facts["updates"]
             self.last_cost, self._spent_before = facts["last_cost"], self.spent
             self.last_rollouts, self._rollouts_before = facts["last_rollouts"], facts["ledger"]["rollouts"]
             self.measured, self.extra, self.seen = facts["measured"], facts["extra"], set(facts["seen"])
             self.engine.version = facts["version"]
             self.ledger = Ledger(**facts["ledger"])
-        self._count_repeated()
+            self.ended = facts.get("ended")
+            if self.guard:
+                self.guard.first = facts.get("guard")
+        self.repeated = checkpoints.count_repeated(self.folder, self.spent)
         self._metrics_journal = Journal(self.folder / "metrics.jsonl", facts.get("metrics_bytes", 0))
+        self.rows = read_jsonl(self.folder / "metrics.jsonl")
         self._rollouts_journal = Journal(self.folder / "rollouts.jsonl", facts.get("rollouts_bytes", 0))
-
-    def _count_repeated(self) -> None:
-        """What a killed run had spent beyond its last checkpoint is spent again: keep count across kills."""
-        rows = read_jsonl(self.folder / "metrics.jsonl")
-        counted = self.folder / "repeated.json"
-        before = read_json(counted) if counted.exists() else 0.0
-        lost = max(0.0, rows[-1]["spent"] - self.spent) if rows else 0.0
-        if lost:
-            write_json(counted, before + lost)
-        self.repeated = before + lost
+        if state is None:
+            self._look()
+            self._checkpoint()
 
     def finish(self) -> Path:
         """Write the stage's model, ready to `load`, then its ledger, which says that it is trained; drop its states."""
@@ -329,25 +333,11 @@ class Stage:
         self.tokenizer.save(folder)
         eos, pad = (self.tokenizer.id_of(self.tokenizer.special_names[name]) for name in ("eos_token", "pad_token"))
         assert eos is not None and pad is not None
-        with self.averaged():
+        with self.average.applied():
             save_model(self.model, folder, eos_token_id=eos, pad_token_id=pad)
         write_json(folder / "thinkaloud.json", {"families": list(self.recipe.families), "turns": 1})
         self.ledger.unique_problems = len(self.seen)
         self.ledger.repeated_tokens = round(self.repeated)
         write_json(self.folder / "ledger.json", self.ledger.as_dict())
-        drop_states(self.folder)
+        checkpoints.drop_states(self.folder)
         return folder
-
-
-@lru_cache(maxsize=4)
-def _permutation(key: str, items: int) -> list[int]:
-    permutation = list(range(items))
-    random.Random(key).shuffle(permutation)
-    return permutation
-
-
-def _plain(value: Any) -> Any:
-    """A logged value as JSON knows it: floats rounded, those that are not finite null."""
-    if not isinstance(value, float):
-        return value
-    return round(value, 6) if math.isfinite(value) else None

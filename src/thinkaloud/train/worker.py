@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from thinkaloud.base.config import load_settings
+from thinkaloud.base.errors import MISTAKE, UserError
 from thinkaloud.base.ledger import Ledger
 from thinkaloud.base.run import locked, read_json, write_json, write_text
 from thinkaloud.engine import Engine
@@ -24,6 +25,7 @@ from thinkaloud.model import load_model
 from thinkaloud.problems import Problem
 from thinkaloud.rollouts import Sampling, evaluate
 from thinkaloud.text import ChatTemplate, Tokenizer
+from thinkaloud.train.checkpoints import Rewound
 from thinkaloud.train.data import held_out
 from thinkaloud.train.distil import train_distil
 from thinkaloud.train.recipe import GivenSettings, Recipe
@@ -44,9 +46,7 @@ def run_stage(run: Path, name: str) -> None:
     if not (folder / "ledger.json").exists() and isinstance(wanted, GivenSettings):
         take_over(wanted.stage, folder)
     elif not (folder / "ledger.json").exists():
-        stage = Stage(run, recipe, name)
-        LOOPS[stage.settings.kind](stage)
-        stage.finish()
+        _train(run, recipe, name).finish()
     measure(run, recipe, name)
     write_json(folder / "done.json", {"stage": name})
 
@@ -58,6 +58,17 @@ def take_over(given: Path, folder: Path) -> None:
     for journal in ("metrics.jsonl", "rollouts.jsonl"):
         write_text(folder / journal, (given / journal).read_text())
     write_json(folder / "ledger.json", {**read_json(given / "ledger.json"), "evaluation_seconds": 0.0})
+
+
+def _train(run: Path, recipe: Recipe, name: str) -> Stage:
+    """Train to the end; a stage that was taken back goes on from there like one that was killed."""
+    while True:
+        stage = Stage(run, recipe, name)
+        try:
+            LOOPS[stage.settings.kind](stage)
+        except Rewound:
+            continue
+        return stage
 
 
 def measure(run: Path, recipe: Recipe, name: str) -> None:
@@ -113,7 +124,10 @@ def _leave_with(parent: int) -> None:
 
 
 def main() -> None:
-    """Run the stages named on the input, each alone in its folder, for as long as the starting process lives."""
+    """Run the stages named on the input, each alone in its folder, for as long as the starting process lives.
+
+    A user's mistake is one line, the last of the stage's log, and the exit code MISTAKE.
+    """
     threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
     gc.collect()
     gc.freeze()  # what was imported stays: no need to look through it again and again
@@ -124,7 +138,11 @@ def main() -> None:
         with (folder / "log.txt").open("ab") as log, locked(folder, wait=True):
             for stream in (1, 2):
                 os.dup2(log.fileno(), stream)
-            run_stage(Path(run), name)
+            try:
+                run_stage(Path(run), name)
+            except UserError as error:
+                print(error, file=sys.stderr, flush=True)
+                sys.exit(MISTAKE)
         print(line, end="", file=answers, flush=True)
 
 
