@@ -12,17 +12,17 @@ from thinkaloud.problems.answers import lines_of
 from thinkaloud.problems.families.pairs import Pairs
 from thinkaloud.problems.types import Demonstration, Problem, unique
 
-MOST_WEIGHT = 20
+MOST_WEIGHT = 15
 TRIED = re.compile(r"([0-9]{1,3}) ([0-9]{1,3}) = [0-9]{1,3}(?: (light|heavy) (next|more|less|again)| even)")
 ADVICE = {"light": "more", "heavy": "less"}
 MOVES = ("more", "less")
 
 
 class Scales(Pairs):
-    """The level is how many weights there are: "3 8 14 20 weigh 22: which two?".
+    """The level is how many weights there are: "3 8 11 14 weigh 19: which two?".
 
-    The weights differ, rise and lie within 1..20; any two that have the sum are right. A line of the monologue is a
-    pair, its sum, what the scales say of it, and a move: "3 20 = 23 heavy less". The move more takes the next heavier
+    The weights differ, rise and lie within 1..15; any two that have the sum are right. A line of the monologue is a
+    pair, its sum, what the scales say of it, and a move: "3 14 = 17 light more". The move more takes the next heavier
     for the lighter of the two, less the next lighter for the heavier one. Ways: `careful` tries all pairs in order, its
     move is next; `wander` begins with the lightest and the heaviest and moves at random, whatever the scales say, and
     where that leads nowhere goes on as `careful` after again; `guided` does what the scales advise, which leads to a
@@ -103,7 +103,7 @@ def _inwards(weights: list[int], target: int, move: Callable[[str], str]) -> Ite
 
 
 def _line(light: int, heavy: int, target: int, move: str) -> str:
-    """One line of the monologue: "3 20 = 23 heavy less", or "8 14 = 22 even"."""
+    """One line of the monologue: "3 14 = 17 light more", or "8 11 = 19 even"."""
     total = light + heavy
     return f"{light} {heavy} = {total} {_said(total, target)}" + (f" {move}" if total != target else "")
 
