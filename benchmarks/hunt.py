@@ -22,13 +22,13 @@ def lines_of(problem: Problem, way: str, rng: random.Random) -> list[str]:
     return FAMILIES["scales"].demonstrate(problem, way, rng).thinking.split("\n")
 
 
-def advised_in_short_ones(rng: random.Random) -> tuple[Counter[State], Counter[State]]:
-    """How often each state occurs in wandering demonstrations within the limit, and how often they heed the scales."""
+def moves_of_short_ones(most: int, rng: random.Random) -> tuple[Counter[State], Counter[State]]:
+    """How often each state occurs in demonstrations of at most `most` lines, and how often they heed the scales."""
     met, heeded = Counter[State](), Counter[State]()
     for problem in draw("scales", "train", 8000, 1, LEVELS):
         weights = problem.reference["numbers"]
         for lines in (lines_of(problem, "wander", rng) for _ in range(WANDERS)):
-            for number, line in enumerate(lines[:-1] if len(lines) <= MOST_LINES else []):
+            for number, line in enumerate(lines[:-1] if len(lines) <= most else []):
                 light, heavy, _, _, said, move = line.split()
                 state = problem.level, number, weights.index(int(light)), weights.index(int(heavy)), said
                 if move in ADVICE.values():
@@ -61,9 +61,13 @@ def main() -> None:
     for way in FAMILIES["scales"].ways:
         share = sum(len(lines_of(problem, way, rng)) <= MOST_LINES for problem in test) / len(test)
         print(f"{way}: {share:.2f}")
-    met, heeded = advised_in_short_ones(rng)
-    share = sum(imitated(problem, met, heeded, rng) for problem in test) / len(test)
-    print(f"imitating short demonstrations: {share:.2f}; of their moves {heeded.total() / met.total():.2f} heed the scales")
+    for most in (2, 3, 4, 5):
+        met, heeded = moves_of_short_ones(most, rng)
+        share = sum(imitated(problem, met, heeded, rng) for problem in test) / len(test)
+        heed = heeded.total() / met.total()
+        print(
+            f"imitating demonstrations of at most {most} lines: {share:.2f}; of their moves {heed:.2f} heed the scales"
+        )
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from thinkaloud.train.groups import Drawing, Group
 from thinkaloud.train.memory import ProblemMemory
 from thinkaloud.train.recipe import Recipe, RlSettings
 from thinkaloud.train.replay import EACH, Kept, Replay
+from thinkaloud.train.sft import train_sft
 from thinkaloud.train.stage import Stage, stage_folder
 from thinkaloud.train.study import arms_of, seeded
 from thinkaloud.train.worker import run_stage
@@ -208,6 +209,22 @@ def tiny_recipe(run: Path, stages: dict[str, Any], **other: Any) -> Recipe:
 
 def tiny_stage(run: Path, **settings: Any) -> Stage:
     return Stage(run, tiny_recipe(run, {"rl": {"kind": "rl", "budget": 1e6, "max_tokens": 12, **settings}}), "rl")
+
+
+def test_longer_demonstrations_are_left_out(tmp_path: Path) -> None:
+    stage = {"kind": "sft", "budget": 2_000, "batch_tokens": 600, "max_tokens": 30}
+    recipe = tiny_recipe(
+        tmp_path / "run", {"all": stage, "short": stage | {"longest": 23}, "none": stage | {"longest": 1}}
+    )
+    kept = {}
+    for name in ("all", "short"):
+        trained = Stage(recipe.run.dir, recipe, name)
+        train_sft(trained)
+        kept[name] = trained.ledger.demonstrations, trained.ledger.demonstration_tokens
+    assert 0 < kept["short"][0] < kept["all"][0] == 40
+    assert kept["short"][1] <= 23 * kept["short"][0]
+    with pytest.raises(UserError, match="raise longest"):
+        train_sft(Stage(recipe.run.dir, recipe, "none"))
 
 
 def rollout_of(problem: Any, right: bool, thought: tuple[int, ...] = (), close: int = 0) -> Rollout:

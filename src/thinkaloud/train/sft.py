@@ -18,7 +18,9 @@ def train_sft(stage: Stage) -> None:
     if settings.longest is not None:
         samples = [sample for sample in samples if sum(sample.mask) <= settings.longest]
         if not samples:
-            raise UserError(f"stage {stage.name}: no demonstration has at most {settings.longest} tokens: raise longest")
+            raise UserError(
+                f"stage {stage.name}: no demonstration has at most {settings.longest} tokens: raise longest"
+            )
     stage.seen.update(problem.id for problem in stage.problems)
     stage.ledger.demonstrations = len(samples)
     stage.ledger.demonstration_tokens = sum(sum(sample.mask) for sample in samples)
