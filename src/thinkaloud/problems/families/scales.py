@@ -31,7 +31,7 @@ class Scales(Pairs):
 
     name = "scales"
     levels = (4, 5, 6, 7, 8)
-    beyond = (9, 10)
+    beyond = (9,)
     ways = ("careful", "wander", "guided")
     words = unique(
         [" weigh", ":", " which", " two", "?", " =", " light", " heavy", " even", "\n"]
