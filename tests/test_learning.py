@@ -213,16 +213,15 @@ def tiny_stage(run: Path, **settings: Any) -> Stage:
 
 def test_longer_demonstrations_are_left_out(tmp_path: Path) -> None:
     stage = {"kind": "sft", "budget": 2_000, "batch_tokens": 600, "max_tokens": 30}
-    recipe = tiny_recipe(
-        tmp_path / "run", {"all": stage, "short": stage | {"longest": 23}, "none": stage | {"longest": 1}}
-    )
+    stages = {"all": stage, "short": stage | {"longest": 25}, "none": stage | {"longest": 1}}
+    recipe = tiny_recipe(tmp_path / "run", stages, families={"chains": {"train": 40, "levels": [3, 5]}})
     kept = {}
     for name in ("all", "short"):
         trained = Stage(recipe.run.dir, recipe, name)
         train_sft(trained)
         kept[name] = trained.ledger.demonstrations, trained.ledger.demonstration_tokens
-    assert 0 < kept["short"][0] < kept["all"][0] == 40
-    assert kept["short"][1] <= 23 * kept["short"][0]
+    assert (kept["short"][0], kept["all"][0]) == (20, 40)
+    assert kept["short"][1] <= 25 * kept["short"][0]
     with pytest.raises(UserError, match="raise longest"):
         train_sft(Stage(recipe.run.dir, recipe, "none"))
 
