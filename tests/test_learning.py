@@ -29,6 +29,7 @@ from thinkaloud.train.memory import ProblemMemory
 from thinkaloud.train.pipeline import train
 from thinkaloud.train.recipe import GivenSettings, Recipe, RlSettings, SftSettings
 from thinkaloud.train.replay import EACH, Kept, Replay
+from thinkaloud.train.sft import train_sft
 from thinkaloud.train.stage import Stage, stage_folder
 from thinkaloud.train.study import arms_of, seeded
 from thinkaloud.train.worker import run_stage
@@ -242,6 +243,21 @@ def tiny_recipe(run: Path, stages: dict[str, Any], **other: Any) -> Recipe:
 
 def tiny_stage(run: Path, **settings: Any) -> Stage:
     return Stage(run, tiny_recipe(run, {"rl": {"kind": "rl", "budget": 1e6, "max_tokens": 12, **settings}}), "rl")
+
+
+def test_longer_demonstrations_are_left_out(tmp_path: Path) -> None:
+    stage = {"kind": "sft", "budget": 2_000, "batch_tokens": 600, "max_tokens": 30}
+    stages = {"all": stage, "short": stage | {"longest": 25}, "none": stage | {"longest": 1}}
+    recipe = tiny_recipe(tmp_path / "run", stages, families={"chains": {"train": 40, "levels": [3, 5]}})
+    kept = {}
+    for name in ("all", "short"):
+        trained = Stage(recipe.run.dir, recipe, name)
+        train_sft(trained)
+        kept[name] = trained.ledger.demonstrations, trained.ledger.demonstration_tokens
+    assert (kept["short"][0], kept["all"][0]) == (20, 40)
+    assert kept["short"][1] <= 25 * kept["short"][0]
+    with pytest.raises(UserError, match="raise longest"):
+        train_sft(Stage(recipe.run.dir, recipe, "none"))
 
 
 def rollout_of(problem: Any, right: bool, thought: tuple[int, ...] = (), close: int = 0) -> Rollout:

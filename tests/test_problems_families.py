@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 from itertools import permutations
 
 import pytest
@@ -14,6 +15,7 @@ from thinkaloud.problems.families.bot import Bot
 from thinkaloud.problems.families.chains import GAINS, LOSSES, Chains
 from thinkaloud.problems.families.cups import Cups
 from thinkaloud.problems.families.pairs import Pairs
+from thinkaloud.problems.families.scales import ADVICE, Scales
 
 names = st.sampled_from(sorted(FAMILIES))
 seeds = st.integers(0, 2**32)
@@ -38,7 +40,8 @@ def test_demonstrations_of_every_way_and_level_are_right(name: str) -> None:
                 assert problem.level == level and problem.family == problem.verifier == name
                 stored = json.loads(json.dumps(problem.reference))
                 assert verify(problem.verifier, answer=shown.answer, reference=stored).score == 1.0
-                assert family.way_of(problem, shown.thinking) == shown.way in (way, "careful")
+                by_chance = "guided" if (name, way) == ("scales", "wander") else "careful"
+                assert family.way_of(problem, shown.thinking) == shown.way in (way, by_chance)
 
 
 @pytest.mark.parametrize("name", sorted(FAMILIES))
@@ -88,7 +91,7 @@ def test_another_problems_answer_is_right_only_when_it_is_the_same(name: str, se
     right = family.demonstrate(ours, "careful", random.Random(0)).answer
     answer = family.demonstrate(theirs, "careful", random.Random(0)).answer
     fits = answer == right
-    if name == "pairs":
+    if name in ("pairs", "scales"):
         pair = [int(number) for number in answer.split()]
         numbers, target = ours.reference["numbers"], ours.reference["target"]
         fits = sum(pair) == target and set(pair) <= set(numbers)
@@ -193,6 +196,45 @@ def test_pairs_agree_with_trying_all_answers(seed: int) -> None:
     lines = Pairs().demonstrate(problem, "careful", random.Random(0)).thinking.split("\n")
     assert [line.endswith("yes") for line in lines] == [False] * (len(lines) - 1) + [True]
     assert all(eval(line.rsplit(" ", 1)[0].replace(" ", "+", 1).replace("=", "==")) for line in lines)
+
+
+@given(seeds)
+def test_a_guided_search_never_passes_a_pair_that_has_the_sum(seed: int) -> None:
+    problem = a_problem("scales", seed)
+    weights, target = problem.reference["numbers"], problem.reference["target"]
+    lines = Scales().demonstrate(problem, "guided", random.Random(seed)).thinking.split("\n")
+    assert len(lines) < len(weights)
+    for line in lines:
+        light, heavy, _, total, said, *move = line.split()
+        assert int(light) + int(heavy) == int(total)
+        assert said == ("even" if int(total) == target else "light" if int(total) < target else "heavy")
+        assert move == ([] if said == "even" else [ADVICE[said]])
+
+
+def test_wandering_on_the_scales_takes_no_advice() -> None:
+    """Half of the moves agree with the scales: a wandering demonstration tells nothing of the better order."""
+    rng, scales, agree = random.Random(0), Scales(), []
+    for _ in range(2000):
+        shown = scales.demonstrate(scales.generate(rng, rng.choice((5, 6))), "wander", rng)
+        told = [line.split()[4:] for line in shown.thinking.split("\n")]
+        agree += [ADVICE[said] == move for said, move in told[:-1] if move in ADVICE.values()]
+    assert abs(sum(agree) / len(agree) - 0.5) < 0.02
+
+
+def test_ways_on_the_scales_are_told_apart() -> None:
+    problem = Scales().generate(random.Random(0), 5)
+    problem = replace(problem, reference={"numbers": [3, 8, 9, 11, 14], "target": 19})
+    ways = {
+        "3 14 = 17 light more\n8 14 = 22 heavy less\n8 11 = 19 even": "guided",
+        "3 14 = 17 light less\n3 11 = 14 light more\n8 11 = 19 even": "wander",
+        "3 8 = 11 light next\n3 9 = 12 light next": "other",
+        "3 8 = 11 light next\n3 9 = 12 light next\n3 11 = 14 light next\n3 14 = 17 light next\n"
+        "8 9 = 17 light next\n8 11 = 19 even": "careful",
+        "3 14 = 17 even\n8 11 = 19 even": "other",
+        "3 14 = 17 light more\n8 13 = 21 heavy less\n8 11 = 19 even": "other",
+        "": "other",
+    }
+    assert {thinking: Scales().way_of(problem, thinking) for thinking in ways} == ways
 
 
 def problem_answer(problem: Problem) -> str:
@@ -321,5 +363,6 @@ def test_the_canonical_form_determines_the_answer(name: str) -> None:
     for _ in range(1_000):
         problem = family.generate(rng, family.levels[0])
         reference = problem.reference
-        value = reference["answer"] if name.startswith("gym") else reference["target"] if name == "pairs" else reference
+        value = reference["answer"] if name.startswith("gym") else reference
+        value = reference["target"] if name in ("pairs", "scales") else value
         assert answers.setdefault(problem.canonical, value) == value

@@ -27,6 +27,9 @@ LABELS = {
     "think_rft": "thinks, rejection sampling",
     "think_rft4": "thinks, rejection sampling in rounds",
     "think_careful": "thinks, careful demonstrations only",
+    "think_careful_long": "thinks, careful demonstrations only, long replies",
+    "think_short": "thinks, short demonstrations only",
+    "think_lucky": "thinks, then the shortest demonstrations",
     "think_rl": "thinks, then RL",
 }
 "What each model of the demo is, in the order in which tables list them; models that are not listed follow."

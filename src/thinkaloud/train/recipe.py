@@ -120,6 +120,8 @@ class SftSettings(_StageSettings):
     "fine-tuning on demonstrations"
     ways: dict[str, dict[str, float]] = {}
     "for a family: other shares of the ways of working than the family's own"
+    longest: int | None = Field(default=None, ge=1)
+    "most tokens of a demonstration's reply; longer ones are left out; None: all are learnt from"
 
 
 class RlSettings(_StageSettings):

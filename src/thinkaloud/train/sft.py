@@ -1,5 +1,6 @@
 """Fine-tuning on demonstrations: the cold start, and the control that just goes on with it."""
 
+from thinkaloud.base.errors import UserError
 from thinkaloud.train.batches import Sample
 from thinkaloud.train.data import demonstrations, families_of
 from thinkaloud.train.recipe import SftSettings
@@ -14,6 +15,12 @@ def train_sft(stage: Stage) -> None:
     samples = demonstrations(
         stage.problems, stage.template, ways, thinking=settings.thinking, seed=stage.recipe.run.seed
     )
+    if settings.longest is not None:
+        samples = [sample for sample in samples if sum(sample.mask) <= settings.longest]
+        if not samples:
+            raise UserError(
+                f"stage {stage.name}: no demonstration has at most {settings.longest} tokens: raise longest"
+            )
     stage.seen.update(problem.id for problem in stage.problems)
     stage.ledger.demonstrations = len(samples)
     stage.ledger.demonstration_tokens = sum(sum(sample.mask) for sample in samples)

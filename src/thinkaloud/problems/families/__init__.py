@@ -8,6 +8,7 @@ from thinkaloud.problems.families.chains import Chains
 from thinkaloud.problems.families.cups import Cups
 from thinkaloud.problems.families.gym import ChainSum, GreatestCommonDivisor, LegCounting
 from thinkaloud.problems.families.pairs import Pairs
+from thinkaloud.problems.families.scales import Scales
 from thinkaloud.problems.types import Family
 
 FAMILIES: dict[str, Family] = {
@@ -17,6 +18,7 @@ FAMILIES: dict[str, Family] = {
         Chains(),
         Bot(),
         Pairs(),
+        Scales(),
         ChainSum(),
         GreatestCommonDivisor(),
         LegCounting(),
