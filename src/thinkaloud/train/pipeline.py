@@ -55,6 +55,8 @@ class StageStatus:
 
     def update(self, running: bool) -> None:
         """Read what its journals say by now."""
+        if self.state == "done":
+            return
         journal = self.folder / "metrics.jsonl"
         if journal.exists():
             with journal.open("rb") as file:
