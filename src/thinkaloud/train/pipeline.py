@@ -20,8 +20,10 @@ from thinkaloud.base.errors import UserError
 from thinkaloud.base.ledger import Ledger
 from thinkaloud.base.run import environment, locked, read_json, write_json, write_text
 from thinkaloud.reports import summarise, write_report
+from thinkaloud.train.brought import bring, keep
 from thinkaloud.train.recipe import Recipe, StageSettings, check
 from thinkaloud.train.stage import stage_folder
+from thinkaloud.train.start import check_start
 
 POLL_SECONDS = 0.25
 
@@ -80,10 +82,14 @@ def prepare(recipe: Recipe) -> bool:
     """
     run = recipe.run.dir
     check(recipe)
+    check_start(recipe)
     if (run / "recipe.toml").exists():
         if load_settings(Recipe, run / "recipe.toml") != recipe:
             raise UserError(f"{run} holds a run of another recipe: delete it, or choose another folder with run.dir=")
     else:
+        found = None if recipe.problems is None else bring(recipe.problems, recipe.instruction)
+        if found is not None:
+            keep(run, found)
         write_text(run / "recipe.toml", to_toml(recipe))
         write_json(run / "environment.json", environment())
     return (run / "summary.json").exists()

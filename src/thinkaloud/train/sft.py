@@ -1,5 +1,6 @@
 """Fine-tuning on demonstrations: the cold start, and the control that just goes on with it."""
 
+from thinkaloud.base.errors import UserError
 from thinkaloud.train.batches import Sample
 from thinkaloud.train.data import demonstrations, families_of
 from thinkaloud.train.recipe import SftSettings
@@ -14,6 +15,11 @@ def train_sft(stage: Stage) -> None:
     samples = demonstrations(
         stage.problems, stage.template, ways, thinking=settings.thinking, seed=stage.recipe.run.seed
     )
+    if not samples:
+        raise UserError(
+            "fine-tuning needs demonstrations, and your problems bring none: add a column `thinking` with a worked "
+            "thought, or take stages of kind rl, which need none"
+        )
     stage.seen.update(problem.id for problem in stage.problems)
     stage.ledger.demonstrations = len(samples)
     stage.ledger.demonstration_tokens = sum(sum(sample.mask) for sample in samples)
