@@ -20,9 +20,10 @@ from thinkaloud.base.errors import UserError
 from thinkaloud.base.ledger import Ledger
 from thinkaloud.base.run import environment, locked, read_json, write_json, write_text
 from thinkaloud.reports import summarise, write_report
-from thinkaloud.train.brought import bring, keep
+from thinkaloud.train.brought import bring, brought, keep
 from thinkaloud.train.recipe import Recipe, StageSettings, check
-from thinkaloud.train.stage import stage_folder
+from thinkaloud.train.spending import spending, workers_of
+from thinkaloud.train.stage import GENERATED, stage_folder
 from thinkaloud.train.start import check_start
 
 POLL_SECONDS = 0.25
@@ -40,6 +41,8 @@ class StageStatus:
     "sft, rl, rft or distil"
     budget: float
     "its compute in training tokens"
+    measuring: float = 0.0
+    "about how much compute its measuring takes, in training tokens"
     state: str = "waiting"
     "waiting, training, measuring or done"
     progress: float = 0.0
@@ -95,6 +98,20 @@ def prepare(recipe: Recipe) -> bool:
     return (run / "summary.json").exists()
 
 
+def announce(recipe: Recipe) -> list[str]:
+    """Prepare a run and say what it will spend; UserError, and no recipe is left there, where it does not fit."""
+    run = recipe.run.dir
+    with locked(run):
+        fresh = not (run / "recipe.toml").exists()
+        prepare(recipe)
+        try:
+            return list(spending(recipe))
+        except UserError:
+            for name in ("recipe.toml", "environment.json", "problems.json") if fresh else ():
+                (run / name).unlink(missing_ok=True)
+            raise
+
+
 def train(recipes: Sequence[Recipe]) -> Iterator[list[StageStatus]]:
     """Run all stages of all recipes and write the results; yields where every stage stands, several times a second.
 
@@ -106,7 +123,9 @@ def train(recipes: Sequence[Recipe]) -> Iterator[list[StageStatus]]:
             stack.enter_context(locked(recipe.run.dir))
         pending = [recipe for recipe in recipes if not prepare(recipe)]
         statuses = [
-            StageStatus(run=recipe.run.dir, name=name, kind=stage.kind, budget=_work(stage))
+            StageStatus(
+                run=recipe.run.dir, name=name, kind=stage.kind, budget=_work(stage), measuring=_measuring(recipe, stage)
+            )
             for recipe in recipes
             for name, stage in recipe.stages.items()
         ]
@@ -121,10 +140,18 @@ def _work(stage: StageSettings) -> float:
     return stage.budget if rollouts is None else min(stage.budget, float(rollouts * stage.max_tokens))
 
 
+def _measuring(recipe: Recipe, stage: StageSettings) -> float:
+    """The same of measuring a stage on sealed problems, a checkpoint's own evaluation included."""
+    settings, times = recipe.evaluation, 1 + (isinstance(recipe.model, str) and stage.init is None)
+    test = settings.test
+    if recipe.problems is not None:
+        test = min(test, len(brought(recipe.run.dir, "test")))
+    return times * GENERATED * test * settings.samples * stage.max_tokens
+
+
 def _run_stages(recipes: Sequence[Recipe], statuses: list[StageStatus]) -> Iterator[list[StageStatus]]:
-    cores = os.cpu_count() or 1
     inits = {(recipe.run.dir, name): stage.init for recipe in recipes for name, stage in recipe.stages.items()}
-    workers = max((recipe.run.workers or max(1, cores // recipe.run.threads) for recipe in recipes), default=1)
+    workers = max(map(workers_of, recipes), default=1)
     threads = {recipe.run.dir: recipe.run.threads for recipe in recipes}
     running: dict[tuple[Path, str], subprocess.Popen[bytes]] = {}
     try:

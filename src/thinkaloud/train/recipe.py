@@ -107,6 +107,8 @@ class _StageSettings(Settings):
     "most compute in training tokens: a trained token counts 1, a processed or generated one 1/3 (6N against 2N)"
     batch_tokens: int = 4096
     "tokens of one fine-tuning step"
+    pass_tokens: int = Field(default=2048, ge=1)
+    "tokens that go forward and backward at a time, padding counted, or one sequence: less takes less memory"
     max_tokens: int = 96
     "longest reply sampled"
     optimiser: OptimiserSettings = OptimiserSettings()

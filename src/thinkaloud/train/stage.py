@@ -135,7 +135,7 @@ class Stage:
     def fit(self, samples: Sequence[Sample], *, divisor: float) -> dict[str, float]:
         """One optimiser step on the weighted log-likelihood of `samples`: the sum over their tokens, over `divisor`."""
         total = 0.0
-        for batch in on(self.model, batches(samples)):
+        for batch in on(self.model, batches(samples, batch_tokens=self.settings.pass_tokens)):
             logprobs = token_logprobs(predictions(self.model, batch), batch.targets)
             loss = -(logprobs * batch.weights).sum() / divisor
             loss.backward()
