@@ -1,5 +1,7 @@
 """Training on what people bring: their checkpoint, their problems, an adapter, and what it will cost them."""
 
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,19 +15,25 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from own_runs import RL, chains, checkpoint, problems_file, recipe_for
-from thinkaloud.base.config import load_settings, to_toml
+from thinkaloud.base.config import load_settings, parse_settings, to_toml
 from thinkaloud.base.errors import UserError
 from thinkaloud.base.run import read_json, read_jsonl
+from thinkaloud.cli.main import run as command_line
 from thinkaloud.inference import load
 from thinkaloud.model import load_adapter, load_model, merge_adapter
 from thinkaloud.problems import Problem
+from thinkaloud.problems.brought import check
 from thinkaloud.problems.sets import LEAST_DEV, LEAST_TEST, split_brought, split_of
+from thinkaloud.reports import load_run
+from thinkaloud.reports.findings import training
+from thinkaloud.rollouts import Sampling
 from thinkaloud.text import Message
 from thinkaloud.train import spending
 from thinkaloud.train.adapter import adapted, merged, without
 from thinkaloud.train.batches import Sample, batches
 from thinkaloud.train.brought import brought
-from thinkaloud.train.pipeline import announce, prepare
+from thinkaloud.train.data import demonstrations
+from thinkaloud.train.pipeline import announce, gather, prepare
 from thinkaloud.train.policy import logprobs_of
 from thinkaloud.train.recipe import Recipe
 from thinkaloud.train.stage import Stage
@@ -129,8 +137,6 @@ def test_demonstrations_of_ones_own_are_learnt(tmp_path: Path, template: str) ->
     recipe = recipe_for(tmp_path / "run", model, path, {"sft": sft, "rl": rl}, instruction="")
     prepare(recipe)
     stage = Stage(tmp_path / "run", recipe, "sft")
-    from thinkaloud.train.data import demonstrations
-
     shown = demonstrations(stage.problems, stage.template, {}, thinking=True, seed=1)
     text = stage.tokenizer.decode([id_ for id_, learnt in zip(shown[0].ids, shown[0].mask, strict=True) if learnt])
     answer = f"\\boxed{{{stage.problems[0].reference}}}"
@@ -222,8 +228,6 @@ def test_sampled_and_trained_logprobs_agree_under_an_adapter(
         stage = Stage(tmp_path / "run", stage.recipe, "rl")
         stage.fit([Sample(ids=tuple(range(5, 25)), mask=(False,) + (True,) * 19)], divisor=19)
     assert stage.engine.backend == ("torch" if native == "off" else "native")
-    from thinkaloud.rollouts import Sampling
-
     groups = stage.rollouts(stage.problems[:4], Sampling(max_tokens=24, samples=2))
     flat = [one for group in groups for one in group]
     known = logprobs_of(stage.model, [Sample(ids=one.ids, mask=one.sampled, logprobs=one.logprobs) for one in flat])
@@ -262,8 +266,6 @@ def test_a_checkpoint_holds_the_adapter_only_and_goes_on_from_it(
     again = Stage(stage.run, stage.recipe, "rl")
     for name, value in stage.optimiser.parameters.items():
         assert torch.equal(value, again.optimiser.parameters[name])
-    from thinkaloud.rollouts import Sampling
-
     drawn = [one.rollouts(stage.problems[:2], Sampling(max_tokens=12)) for one in (stage, again)]
     assert [group[0].ids for group in drawn[0]] == [group[0].ids for group in drawn[1]]
     assert again.engine.version == stage.engine.version
@@ -371,3 +373,82 @@ def test_the_estimate_of_memory_is_within_a_factor_of_the_peak(
     )
     peak, estimate = map(int, done.stdout.split())
     assert peak / 1.25 < estimate < peak * 1.5
+
+
+# --- the page ---
+
+
+PAGE = (RECIPES.parent / "docs" / "TRAINING.md").read_text()
+
+
+def test_the_problems_of_the_page_are_sound(tmp_path: Path) -> None:
+    (block,) = re.findall(r"^```jsonl\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    (tmp_path / "page.jsonl").write_text(block)
+    report = check(tmp_path / "page.jsonl")
+    assert report.faults == () and report.verifiers == {"choice": 1, "math": 3, "code": 1}
+    assert [one.thought for one in report.problems if one.thought] == ["9 / 2 = 4.5"]
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_page_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    checkpoint(tmp_path / "my_model")
+    problems_file(tmp_path / "my_problems.jsonl", chains(24))
+    (block,) = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    small = ["stages.rl.rollouts=16", "stages.rl.max_tokens=16", "run.threads=1"]
+    told = {}
+    for command in block.splitlines():
+        _, verb, *rest = shlex.split(command)
+        extra = {"train": small, "eval": ["--max-tokens", "16"], "ask": []}.get(verb, [])
+        assert command_line([verb, *rest, *extra]) == 0, capsys.readouterr().err
+        told[verb] = capsys.readouterr().out
+    assert "24 problems (" in told["train"] and "GiB of memory" in told["train"] and "before" in told["train"]
+    assert "my_problems" in told["eval"] and "runs/mine, sealed test" not in told["ask"]
+
+
+# --- does it learn? ---
+
+
+@pytest.mark.slow
+def test_reward_goes_up_on_ones_own_problems(tmp_path: Path) -> None:
+    """A small model from scratch, brought back as anyone's: full weights and an adapter both learn from a file."""
+    shape = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
+    start = parse_settings(
+        Recipe,
+        {
+            "run": {"name": "start", "dir": str(tmp_path / "start"), "result": "think"},
+            "model": {**shape, "num_key_value_heads": 1},
+            "families": {"chains": {"train": 2000, "levels": [3], "ways": {"careful": 0.35, "hasty": 0.65}}},
+            "evaluation": {"test": 8, "dev": 0},
+            "stages": {"think": {"kind": "sft", "budget": 700_000, "batch_tokens": 1024}},
+        },
+        "test",
+    )
+    prepare(start)
+    run_stage(tmp_path / "start", "think")
+    gather(start)
+    file = problems_file(tmp_path / "mine.jsonl", chains(300))
+    ours = {"advantage": "centred", "loss": "cispo", "clip_high": 4.0, "length": "token", "memory": True}
+    ours |= {"adaptive": 4, "replay": 0.5, "least": 16}
+    rl = {**RL, **ours, "samples": 8, "rollouts": 1536, "max_tokens": 64}
+    stages = {
+        "full": {**rl, "optimiser": {"muon_rate": 0.003, "adamw_rate": 6e-4}},
+        "lora": {**rl, "lora": {"rank": 8, "alpha": 16.0}, "optimiser": {"adamw_rate": 4e-3}},
+    }
+    evaluation = {"test": 60, "dev": 20, "samples": 4}
+    recipe = recipe_for(tmp_path / "run", tmp_path / "start", file, stages, evaluation=evaluation, instruction="")
+    prepare(recipe)
+    for name in stages:
+        run_stage(tmp_path / "run", name)
+    gather(recipe)
+    models = read_json(tmp_path / "run" / "summary.json")["models"]
+    reached = {name: one["overall"]["accuracy"] for name, one in models.items()}
+    print(reached)
+    assert reached["full"] > reached["before"] + 0.1 and reached["lora"] > reached["before"] + 0.1
+    lines = [one.headline for one in training(load_run(tmp_path / "run"))]
+    assert len(lines) == 2 and all("lifted the model that it started from" in line for line in lines)
+    for name in stages:
+        rows = read_jsonl(tmp_path / "run" / "checkpoints" / name / "metrics.jsonl")
+        assert max(row.get("logprob_gap_max", 0.0) for row in rows[:5]) < 0.5

@@ -15,6 +15,8 @@ from thinkaloud.problems.chosen import as_asked, called
 from thinkaloud.problems.sets import Split, split_brought
 from thinkaloud.text import Message
 
+FILE = "problems.json"
+"Their file within a run."
 FEWEST = 8
 "Below this many sound problems there is nothing to hold out."
 
@@ -50,12 +52,12 @@ def bring(source: str, instruction: str | None) -> Brought:
 def keep(run: Path, found: Brought) -> None:
     """Write them into the run."""
     rows = [{"split": split, **_row(problem)} for split, problems in found.splits.items() for problem in problems]
-    write_json(run / "problems.json", {"faults": found.faults, "problems": rows})
+    write_json(run / FILE, {"faults": found.faults, "problems": rows})
 
 
 def kept(run: Path) -> Brought:
     """What `keep` wrote."""
-    file = read_json(run / "problems.json")
+    file = read_json(run / FILE)
     splits: dict[Split, list[Problem]] = {"train": [], "dev": [], "test": []}
     for row in file["problems"]:
         splits[row.pop("split")].append(Problem(messages=(Message(role="user", content=row.pop("question")),), **row))

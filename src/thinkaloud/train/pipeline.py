@@ -20,7 +20,7 @@ from thinkaloud.base.errors import UserError
 from thinkaloud.base.ledger import Ledger
 from thinkaloud.base.run import environment, locked, read_json, write_json, write_text
 from thinkaloud.reports import summarise, write_report
-from thinkaloud.train.brought import bring, brought, keep
+from thinkaloud.train.brought import FILE, bring, brought, keep
 from thinkaloud.train.recipe import Recipe, StageSettings, check
 from thinkaloud.train.spending import spending, workers_of
 from thinkaloud.train.stage import GENERATED, stage_folder
@@ -107,7 +107,7 @@ def announce(recipe: Recipe) -> list[str]:
         try:
             return list(spending(recipe))
         except UserError:
-            for name in ("recipe.toml", "environment.json", "problems.json") if fresh else ():
+            for name in ("recipe.toml", "environment.json", FILE) if fresh else ():
                 (run / name).unlink(missing_ok=True)
             raise
 

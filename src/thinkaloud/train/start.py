@@ -36,6 +36,8 @@ def check_start(recipe: Recipe) -> None:
                 "leave run.dtype at float32"
             )
     device_of(recipe)
+    if recipe.problems is not None and not isinstance(recipe.model, str):
+        raise UserError("problems of your own need a model that can read them: give model=FOLDER, or a name on the hub")
     if isinstance(recipe.model, str):
         if BEFORE in recipe.stages:
             raise UserError(f"{BEFORE} is what the checkpoint's own evaluation is called: rename that stage")
