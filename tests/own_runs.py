@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import tokenizers
+
 from chat_templates import TEMPLATES
 from thinkaloud.base.config import parse_settings
 from thinkaloud.model import ModelConfig, Transformer, save_model
@@ -25,6 +27,9 @@ RL: dict[str, Any] = {"kind": "rl", "budget": 10_000_000, "rollouts": 64, "probl
 def checkpoint(folder: Path, template: str = "QwQ", *, size: dict[str, Any] | None = None) -> Path:
     """A random Qwen2, its vocabulary padded as published ones are, with the chat template of a published model."""
     backend = Tokenizer.build(FAMILIES["chains"].words)._backend
+    if template == "Qwen2.5":  # which knows no tags for a thought
+        text = backend.to_str().replace("<think>", "<unused0>").replace("</think>", "<unused1>")
+        backend = tokenizers.Tokenizer.from_str(text)
     names = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
     tokenizer = Tokenizer(backend, special_names=names, chat_template=TEMPLATES[template])
     shape = {"vocab_size": tokenizer.vocab_size + 11, "tie_word_embeddings": False, **SHAPE, **(size or {})}
@@ -37,7 +42,7 @@ def checkpoint(folder: Path, template: str = "QwQ", *, size: dict[str, Any] | No
     (folder / "config.json").write_text(json.dumps({**published, "bos_token_id": 7, "max_window_layers": 2}))
     generation = {"temperature": 0.7, "top_p": 0.8, "eos_token_id": ids}
     (folder / "generation_config.json").write_text(json.dumps(generation))
-    (folder / "merges.txt").write_text("#version: 0.2\n")
+    (folder / "special_tokens_map.json").write_text(json.dumps(names))
     return folder
 
 

@@ -141,7 +141,7 @@ def test_demonstrations_of_ones_own_are_learnt(tmp_path: Path, template: str) ->
     text = stage.tokenizer.decode([id_ for id_, learnt in zip(shown[0].ids, shown[0].mask, strict=True) if learnt])
     answer = f"\\boxed{{{stage.problems[0].reference}}}"
     thought = "1 + 1 = 2\n</think>\n\n" if template == "QwQ" else "1 + 1 = 2\n\n"
-    assert text.endswith(f"{thought}{answer}<|im_end|>") and len(shown) == len(stage.problems) == 10
+    assert text.endswith(f"{thought}{answer}<|im_end|>") and len(shown) == len(stage.problems) == 7
     for name in recipe.stages:
         run_stage(tmp_path / "run", name)
     rows = read_jsonl(tmp_path / "run" / "checkpoints" / "rl" / "rollouts.jsonl")
@@ -159,7 +159,7 @@ def test_the_trained_model_is_a_whole_checkpoint(tmp_path: Path, brought_model: 
     prepare(recipe)
     run_stage(tmp_path / "run", "rl")
     folder = tmp_path / "run" / "checkpoints" / "rl" / "model"
-    for name in ("tokenizer.json", "tokenizer_config.json", "merges.txt", "chat_template.jinja"):
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"):
         assert (folder / name).read_bytes() == (brought_model / name).read_bytes()
     theirs, ours = (read_json(one / "config.json") for one in (brought_model, folder))
     assert ours == theirs and not (folder / "thinkaloud.json").exists()
@@ -192,7 +192,7 @@ def test_transformers_opens_what_was_trained(tmp_path: Path, brought_model: Path
     run_stage(tmp_path / "run", "rl")
     folder = tmp_path / "run" / "checkpoints" / "rl" / "model"
     theirs = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(folder)
     ours, chat = load(folder), [{"role": "user", "content": "2 + 3?"}]
     ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
     assert ids == ours.template.prompt([Message("user", "2 + 3?")])
@@ -359,13 +359,16 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, needs_of(recipe
 """
 
 
-@pytest.mark.parametrize("change", [{}, {"lora": LORA}, {"entropy": 0.1, "kl": 0.1}])
+@pytest.mark.parametrize(
+    "change",
+    [{}, *(pytest.param(change, marks=pytest.mark.slow) for change in ({"lora": LORA}, {"entropy": 0.1, "kl": 0.1}))],
+)
 def test_the_estimate_of_memory_is_within_a_factor_of_the_peak(
     tmp_path: Path, file: Path, change: dict[str, Any]
 ) -> None:
     """A model large enough that weights and a batch outweigh PyTorch itself: at most 1.5 too much, 1.25 too little."""
-    model = checkpoint(tmp_path / "model", size={"hidden_size": 256, "vocab_size": 40_000, "num_hidden_layers": 4})
-    stages = {"rl": {**RL, "problems": 16, "max_tokens": 32, **change}}
+    model = checkpoint(tmp_path / "model", size={"hidden_size": 128, "vocab_size": 30_000, "num_hidden_layers": 4})
+    stages = {"rl": {**RL, "problems": 8, **change}}
     recipe = recipe_for(tmp_path / "run", model, file, stages, evaluation={"dev": 0})
     prepare(recipe)
     done = subprocess.run(

@@ -35,13 +35,30 @@ LOOKED_AT = 64
 
 
 @dataclass(frozen=True, kw_only=True)
+class Lengths:
+    """How long a stage's sequences are, in tokens."""
+
+    shortest: int
+    "the shortest prompt"
+    prompt: int
+    "the longest prompt"
+    reply: int
+    "the longest reply that is sampled or shown"
+
+    @property
+    def longest(self) -> int:
+        """The longest sequence."""
+        return self.prompt + self.reply
+
+
+@dataclass(frozen=True, kw_only=True)
 class Need:
     """What one stage takes at its peak."""
 
     parts: dict[str, int]
     "bytes by what they are for"
-    prompt: int
-    "tokens of the longest prompt"
+    lengths: Lengths
+    "what it was reckoned for"
 
     @property
     def total(self) -> int:
@@ -49,8 +66,8 @@ class Need:
         return sum(self.parts.values())
 
 
-def need_of(recipe: Recipe, stage: StageSettings, config: ModelConfig, prompt: int, reply: int) -> Need:
-    """The memory of a stage whose longest prompt and reply have so many tokens."""
+def need_of(recipe: Recipe, stage: StageSettings, config: ModelConfig, lengths: Lengths) -> Need:
+    """The memory of a stage at its peak, if its sequences are as long as that."""
     width = 2 if recipe.run.dtype == "bfloat16" else 4
     shapes = parameter_shapes(config)
     count = weight_count(config)
@@ -66,7 +83,7 @@ def need_of(recipe: Recipe, stage: StageSettings, config: ModelConfig, prompt: i
     native = device_of(recipe) == "cpu" and can_quantise(outline(config))
     reference = isinstance(stage, RlSettings) and stage.kl > 0
     return Need(
-        prompt=prompt,
+        lengths=lengths,
         parts={
             "PyTorch": PROCESS,
             "weights": count * width + adapter * 4,
@@ -75,8 +92,8 @@ def need_of(recipe: Recipe, stage: StageSettings, config: ModelConfig, prompt: i
             "the teacher": _teacher(stage) if isinstance(stage, DistilSettings) else 0,
             "gradients": 4 * trained,
             "moments": 8 * (trained - by_muon) + 4 * by_muon,
-            "keys and values": _cached(recipe, stage, config, prompt + reply, native, width),
-            "one batch": max(_batch(stage, config, prompt + reply, width), 5 * 4 * together),
+            "keys and values": _cached(recipe, stage, config, lengths.longest, native, width),
+            "one batch": max(_batch(stage, config, lengths, width), 5 * 4 * together),
         },
     )
 
@@ -86,13 +103,14 @@ def _teacher(stage: DistilSettings) -> int:
     return weight_bytes(ModelConfig.load(inside if inside.is_dir() else stage.teacher), "float32")
 
 
-def _batch(stage: StageSettings, config: ModelConfig, longest: int, width: int) -> int:
-    """What forward and backward keep of the largest batch: activations of every layer, and logits."""
-    tokens = max(stage.pass_tokens, longest)
+def _batch(stage: StageSettings, config: ModelConfig, lengths: Lengths, width: int) -> int:
+    """What forward and backward keep of the largest batch: activations of every layer, and logits of the replies."""
+    tokens = max(stage.pass_tokens, lengths.longest)
+    learnt = tokens * lengths.reply // (lengths.shortest + lengths.reply)
     heads, grouped = (count * config.head_dim for count in (config.num_attention_heads, config.num_key_value_heads))
     layer = 7 * config.hidden_size + 4 * heads + 4 * grouped + 5 * config.intermediate_size
     logits = 3 + 3 * (isinstance(stage, RlSettings) and stage.entropy is not None)
-    return tokens * (config.num_hidden_layers * layer * width + 4 * logits * config.vocab_size)
+    return tokens * config.num_hidden_layers * layer * width + learnt * 4 * logits * config.vocab_size
 
 
 def _cached(recipe: Recipe, stage: StageSettings, config: ModelConfig, longest: int, native: bool, width: int) -> int:
@@ -107,19 +125,24 @@ def _cached(recipe: Recipe, stage: StageSettings, config: ModelConfig, longest: 
     return min(whole, max(CACHE, config.max_position_embeddings * token)) if native else 2 * whole
 
 
-def longest_of(recipe: Recipe, stage: StageSettings, template: ChatTemplate) -> tuple[int, int]:
-    """Tokens of the longest prompt, and of the longest reply that a stage samples or is shown.
+def lengths_of(recipe: Recipe, stage: StageSettings, template: ChatTemplate) -> Lengths:
+    """How long the sequences of a stage are: of its longest problems by their characters, and of its shortest.
 
-    Of the longest problems by their characters, of a family the first ones that are drawn.
+    Of families only the first problems that are drawn are looked at.
     """
-    small = stage.model_copy(update={"subset": stage.subset or LOOKED_AT}) if recipe.problems is None else stage
-    problems = sorted(train_problems(recipe, small), key=lambda one: -len(one.question))[:LOOKED_AT]
-    prompt = max(len(template.prompt(one.messages, thinking=stage.thinking)) for one in problems)
-    if not isinstance(stage, SftSettings):
-        return prompt, stage.max_tokens
-    ways = {name: family.ways for name, family in families_of(recipe, stage).items()}
-    shown = demonstrations(problems, template, ways, thinking=stage.thinking, seed=recipe.run.seed)
-    return prompt, max([stage.max_tokens, *(sum(sample.mask) for sample in shown)])
+    families = families_of(recipe, stage)
+    if families:
+        few = min(LOOKED_AT, *(family.train for family in families.values()))
+        stage = stage.model_copy(update={"subset": few * len(families), "skip": 0})
+    problems = sorted(train_problems(recipe, stage), key=lambda one: -len(one.question))
+    looked = [*problems[:LOOKED_AT], problems[-1]]
+    prompts = [len(template.prompt(one.messages, thinking=stage.thinking)) for one in looked]
+    replies = [stage.max_tokens + len(template.policy(thinking=stage.thinking).forced_close)]
+    if isinstance(stage, SftSettings):
+        ways = {name: family.ways for name, family in families.items()}
+        shown = demonstrations(looked, template, ways, thinking=stage.thinking, seed=recipe.run.seed)
+        replies += [sum(sample.mask) for sample in shown]
+    return Lengths(shortest=min(prompts), prompt=max(prompts), reply=max(replies))
 
 
 def needs_of(recipe: Recipe) -> dict[str, Need]:
@@ -128,13 +151,14 @@ def needs_of(recipe: Recipe) -> dict[str, Need]:
     config = config_of(recipe, template.tokenizer.vocab_size)
     needs = {}
     for name, stage in recipe.stages.items():
-        prompt, reply = longest_of(recipe, stage, template)
-        if prompt + reply > config.max_position_embeddings:
+        lengths = lengths_of(recipe, stage, template)
+        if lengths.longest > config.max_position_embeddings:
             raise UserError(
-                f"stage {name}: a prompt of {prompt} tokens and a reply of {reply} are longer than the model's "
-                f"{config.max_position_embeddings} positions: lower max_tokens, or leave the longest problems out"
+                f"stage {name}: a prompt of {lengths.prompt} tokens and a reply of {lengths.reply} are longer than the "
+                f"model's {config.max_position_embeddings} positions: lower max_tokens, or leave the longest problems "
+                "out"
             )
-        needs[name] = need_of(recipe, stage, config, prompt, reply)
+        needs[name] = need_of(recipe, stage, config, lengths)
     return needs
 
 
@@ -149,7 +173,7 @@ def check_fits(recipe: Recipe, needs: dict[str, Need]) -> None:
     stage = recipe.stages[name]
     cures = ["run.workers=1 trains one stage at a time"] if len(largest) > 1 else []
     cures += [f"stages.{name}.lora.rank=16 trains an adapter only"] if stage.lora is None else []
-    if stage.pass_tokens > need.prompt + stage.max_tokens:
+    if stage.pass_tokens > need.lengths.longest:
         cures.append(f"stages.{name}.pass_tokens={stage.pass_tokens // 2} takes less at a time")
     elif not isinstance(stage, SftSettings):
         cures.append(f"stages.{name}.max_tokens={stage.max_tokens // 2} allows shorter replies")
@@ -194,7 +218,7 @@ def spending(recipe: Recipe) -> Iterator[str]:
             replies = "" if stage.rollouts is None else f"{stage.rollouts:,} "
             most += (
                 f", {replies}replies of up to {stage.max_tokens:,} tokens"
-                + f", prompts of up to {needs[name].prompt:,}"
+                + f", prompts of up to {needs[name].lengths.prompt:,}"
             )
         yield f"{name}: {most}; about {gib(needs[name].total)} GiB of memory ({told(needs[name])})"
     check_fits(recipe, needs)
