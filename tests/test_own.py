@@ -1,5 +1,6 @@
 """Training on what people bring: their checkpoint, their problems, an adapter, and what it will cost them."""
 
+import json
 import re
 import shlex
 import shutil
@@ -15,13 +16,16 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from own_runs import RL, chains, checkpoint, problems_file, recipe_for
+from test_train import Coin, write_recipe
 from thinkaloud.base.config import load_settings, parse_settings, to_toml
 from thinkaloud.base.errors import UserError
 from thinkaloud.base.run import read_json, read_jsonl
+from thinkaloud.cli.display import Lines
 from thinkaloud.cli.main import run as command_line
+from thinkaloud.cli.pace import Pace
 from thinkaloud.inference import load
 from thinkaloud.model import load_adapter, load_model, merge_adapter
-from thinkaloud.problems import Problem
+from thinkaloud.problems import FAMILIES, Problem, draw
 from thinkaloud.problems.brought import check
 from thinkaloud.problems.sets import LEAST_DEV, LEAST_TEST, split_brought, split_of
 from thinkaloud.reports import load_run
@@ -33,7 +37,7 @@ from thinkaloud.train.adapter import adapted, merged, without
 from thinkaloud.train.batches import Sample, batches
 from thinkaloud.train.brought import brought
 from thinkaloud.train.data import demonstrations
-from thinkaloud.train.pipeline import announce, gather, prepare
+from thinkaloud.train.pipeline import announce, gather, prepare, statuses_of
 from thinkaloud.train.policy import logprobs_of
 from thinkaloud.train.recipe import Recipe
 from thinkaloud.train.stage import Stage
@@ -305,7 +309,7 @@ def test_a_batch_moves_whole() -> None:
             r"unknown key stages.think_rl.lora.rang; did you mean stages.think_rl.lora.rank",
         ),
         ("stages.think_rl.lora.rank=0", "stages.think_rl.lora.rank: "),
-        ("problems=nowhere.jsonl", "there is no file"),
+        ("problems=nowhere.jsonl", "need a model that can read them"),
         ("run.dtype=int8", "run.dtype"),
         ("stages.think_rl.families=['mugs']", "no family of the recipe"),
     ],
@@ -378,6 +382,29 @@ def test_the_estimate_of_memory_is_within_a_factor_of_the_peak(
     assert peak / 1.25 < estimate < peak * 1.5
 
 
+def test_the_time_that_is_left_goes_by_replies_where_those_end_a_stage(
+    tmp_path: Path, brought_model: Path, file: Path
+) -> None:
+    """A budget that is never reached says nothing of the time; what comes after is reckoned with before it is known."""
+    settings = {**RL, "rollouts": 1000, "budget": 10**12}
+    recipe = recipe_for(tmp_path / "run", brought_model, file, {"one": settings, "two": {**settings, "init": "one"}})
+    prepare(recipe)
+    one, two = statuses = statuses_of(recipe)
+    assert one.budget == 1000 * 24 and one.measuring == pytest.approx(2 * two.measuring) and two.measuring > 0
+    now = [0.0]
+    pace = Pace(lambda: now[0])
+    lines = Lines(pace)
+    for share, seconds in ((0.02, 30.0), (0.04, 40.0)):  # the first step is slow; then 2 % take 10 seconds
+        one.state, one.progress, one.seconds = "training", share, seconds
+        said = lines.update(statuses)
+    training, measuring = 500.0, one.measuring / one.budget * 500
+    assert pace.left(one, statuses) == pytest.approx(480 + measuring)
+    assert pace.left(two, statuses) == pytest.approx(training + measuring / 2)
+    assert "at the pace of the first steps about" in said[-1]
+    one.progress, one.seconds = 0.06, 50.0
+    assert not any("first steps" in line for line in lines.update(statuses))
+
+
 # --- the page ---
 
 
@@ -412,6 +439,34 @@ def test_the_commands_of_the_page_run(
 
 
 # --- does it learn? ---
+
+
+def test_reward_goes_up_on_a_file_of_tosses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that says heads half the time, brought back as anyone's with a file where heads is right."""
+    monkeypatch.setitem(FAMILIES, "coin", Coin())
+    shown = {"kind": "sft", "budget": 80_000, "batch_tokens": 400, "max_tokens": 24}
+    families = {"coin": {"train": 60, "ways": {"careful": 1, "hasty": 1}}}
+    start = write_recipe(tmp_path / "start", families, {"start": shown})
+    run_stage(tmp_path / "start", "start")
+    gather(start)
+    path = tmp_path / "tosses.jsonl"
+    rows = [{"question": one.question, "answer": "Heads"} for one in draw("coin", "train", 100, 2)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    rl = {**RL, "problems": 8, "samples": 8, "rollouts": 640, "advantage": "centred", "length": "token"}
+    stages = {"full": rl, "lora": {**rl, "lora": LORA, "optimiser": {"adamw_rate": 0.02}}}
+    recipe = recipe_for(tmp_path / "run", tmp_path / "start", path, stages, evaluation={"test": 16, "samples": 4})
+    prepare(recipe)
+    for name in stages:
+        run_stage(tmp_path / "run", name)
+    gather(recipe)
+    models = read_json(tmp_path / "run" / "summary.json")["models"]
+    reached = {name: one["overall"]["accuracy"] for name, one in models.items()}
+    assert reached["before"] < 0.75 and min(reached["full"], reached["lora"]) > 0.8, reached
+    for name in stages:
+        steps = read_jsonl(tmp_path / "run" / "checkpoints" / name / "metrics.jsonl")
+        assert steps[-1]["reward"] > steps[0]["reward"] + 0.2
+        assert max(step.get("logprob_gap_max", 0.0) for step in steps) < 1e-3
+    assert load(tmp_path / "run").upbringing.families == ("coin",), "the result is a model as the one before it"
 
 
 @pytest.mark.slow

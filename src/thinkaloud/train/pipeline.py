@@ -122,16 +122,20 @@ def train(recipes: Sequence[Recipe]) -> Iterator[list[StageStatus]]:
         for recipe in recipes:
             stack.enter_context(locked(recipe.run.dir))
         pending = [recipe for recipe in recipes if not prepare(recipe)]
-        statuses = [
-            StageStatus(
-                run=recipe.run.dir, name=name, kind=stage.kind, budget=_work(stage), measuring=_measuring(recipe, stage)
-            )
-            for recipe in recipes
-            for name, stage in recipe.stages.items()
-        ]
+        statuses = [status for recipe in recipes for status in statuses_of(recipe)]
         yield from _run_stages(pending, statuses)
         for recipe in pending:
             gather(recipe)
+
+
+def statuses_of(recipe: Recipe) -> list[StageStatus]:
+    """The stages of a prepared run, all of them waiting."""
+    return [
+        StageStatus(
+            run=recipe.run.dir, name=name, kind=stage.kind, budget=_work(stage), measuring=_measuring(recipe, stage)
+        )
+        for name, stage in recipe.stages.items()
+    ]
 
 
 def _work(stage: StageSettings) -> float:
