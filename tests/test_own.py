@@ -441,6 +441,7 @@ def test_the_commands_of_the_page_run(
 # --- does it learn? ---
 
 
+@pytest.mark.slow
 def test_reward_goes_up_on_a_file_of_tosses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that says heads half the time, brought back as anyone's with a file where heads is right."""
     monkeypatch.setitem(FAMILIES, "coin", Coin())
