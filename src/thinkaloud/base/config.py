@@ -9,7 +9,8 @@ import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -85,6 +86,12 @@ def _walk(schema: Any, location: list[str]) -> tuple[list[str], list[str]]:
     path: list[str] = []
     known: list[str] = []
     for part in location:
+        if get_origin(schema) in (Union, UnionType):  # a member's name is a part of the location that no user wrote
+            members = [one for one in get_args(schema) if one is not NoneType]
+            named = [one for one in members if one.__name__ == part]
+            schema = (named or members)[0]
+            if named and len(members) > 1:
+                continue
         if isinstance(schema, type) and issubclass(schema, BaseModel):
             known = list(schema.model_fields)
             field = schema.model_fields.get(part)

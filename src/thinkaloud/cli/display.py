@@ -66,6 +66,7 @@ class Lines:
     def __init__(self, pace: Pace | None = None) -> None:
         self._pace = pace or Pace()
         self._told: dict[tuple[Any, str], tuple[str, int]] = {}
+        self._estimated = False
 
     def update(self, statuses: Sequence["StageStatus"]) -> list[str]:
         """What is new."""
@@ -80,6 +81,12 @@ class Lines:
                 text = self._text(status, statuses, before)
                 if text:
                     lines.append(f"{duration(self._pace.elapsed):>12}  {label(status, statuses)}: {text}")
+        left = None if self._estimated else self._pace.all_left(statuses)
+        if left:
+            self._estimated = True
+            lines.append(
+                f"{duration(self._pace.elapsed):>12}  at the pace of the first steps about {duration(left)} left"
+            )
         return lines
 
     def _text(self, status: "StageStatus", statuses: Sequence["StageStatus"], before: tuple[str, int]) -> str:

@@ -17,6 +17,7 @@ from thinkaloud.cli.talk import AdapterOption, CacheOption, ModelOption, Quantiz
 
 if TYPE_CHECKING:
     from thinkaloud.inference import ReasoningModel
+    from thinkaloud.problems.types import ProblemSet
     from thinkaloud.rollouts import Sampling
     from thinkaloud.rollouts.evaluate import Respondent
     from thinkaloud.rollouts.plan import Evaluation
@@ -100,9 +101,11 @@ def evaluate(
         from thinkaloud.rollouts import OwnModel
 
         opened = open_model(named, adapter=adapter, quantize=quantize, cache=cache, offline=offline)
+        sets = sets or ([] if family else sealed_of(named))
+        wished = opened.defaults if sets else wish
         sets = sets or [drawn(one, count) for one in dict.fromkeys(family or known_families(opened.tokenizer))]
         name, weights = str(opened.path), fingerprint(opened, adapter, quantize, cache)
-        wish = _wished(wish, opened.defaults if on else wish, max_tokens, temperature)
+        wish = _wished(wish, wished, max_tokens, temperature)
         respondent = OwnModel(opened.engine, opened.template, wish, seed=seed)
     plan = Plan(model=name, weights=weights, sets=tuple(sets), sampling=wish, budgets=limits, seed=seed)
     folder = out if out is not None or on is None else Path("runs/eval") / _slug(name, on)
@@ -179,6 +182,17 @@ def fingerprint(opened: "ReasoningModel", *changes: str | None) -> str:
     files = sorted(path for path in opened.path.iterdir() if path.is_file())
     stats = [f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
     return hashlib.sha256("\n".join([*stats, *map(str, changes)]).encode()).hexdigest()[:16]
+
+
+def sealed_of(named: str | None) -> list["ProblemSet"]:
+    """The test problems of a run that was trained on a user's own problems; none for any other model."""
+    from thinkaloud.problems.types import ProblemSet
+    from thinkaloud.train.brought import FILE, brought
+
+    if named is None or not (Path(named) / FILE).exists():
+        return []
+    test = brought(Path(named), "test")
+    return [ProblemSet(name=test[0].family, problems=tuple(test), source=f"{named}, sealed test", licence="yours")]
 
 
 def known_families(tokenizer: "Tokenizer") -> list[str]:

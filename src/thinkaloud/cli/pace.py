@@ -46,13 +46,16 @@ class Pace:
         """Seconds until a stage is done once it runs, its measuring included; None while no speed is known."""
         if status.state == "done":
             return 0.0
-        measuring = sum(self._measured.values()) / len(self._measured) if self._measured else 0.0
+        measuring = sum(self._measured.values()) / len(self._measured) if self._measured else None
         since = self._measuring.get((status.run, status.name))
         if since is not None:
-            return max(0.0, measuring - (self._clock() - since))
+            return max(0.0, (measuring or 0.0) - (self._clock() - since))
         speed = self._speed([status]) or self._speed([s for s in statuses if s.kind == status.kind])
         speed = speed or self._speed(statuses)
-        return None if speed is None else status.budget * (1 - status.progress) / speed + measuring
+        if speed is None:
+            return None
+        after = status.measuring / speed if measuring is None else measuring
+        return status.budget * (1 - status.progress) / speed + after
 
     def all_left(self, statuses: Sequence["StageStatus"]) -> float | None:
         """Seconds until all are done, as many side by side as ever were; None while no speed is known."""

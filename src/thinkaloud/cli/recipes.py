@@ -60,10 +60,10 @@ def watch(progress: Iterator[list["StageStatus"]]) -> None:
 
 def findings_of(run: "Run") -> Iterator["Finding"]:
     """All verdicts on a run, in the report's order."""
-    from thinkaloud.reports.findings import control_findings, endings, lift, thinking
+    from thinkaloud.reports.findings import control_findings, endings, lift, thinking, training
     from thinkaloud.reports.monologue import length, votes, ways
 
-    for judge in (thinking, lift, control_findings, endings, length, ways, votes):
+    for judge in (training, thinking, lift, control_findings, endings, length, ways, votes):
         yield from judge(run)
 
 
@@ -92,7 +92,7 @@ def tell_next(folder: Path, recipe: Path) -> None:
     say()
     say("Next:", "bold")
     say(f"  thinkaloud chat {run}")
-    say(f'  thinkaloud ask --model {run} "{_example(folder)}"')
+    say(f"  thinkaloud ask --model {run} {quote(_example(folder))}")
     say(f"  open {run}/report.html")
     say(f"  thinkaloud study {quote(str(recipe))}")
 
@@ -102,5 +102,9 @@ def _example(folder: Path) -> str:
     from thinkaloud.problems import FAMILIES, draw
     from thinkaloud.reports import load_run
 
-    known = [name for name in load_run(folder).families() if name in FAMILIES]
-    return draw(known[-1], "test", 1, 7)[0].question if known else "..."
+    told = load_run(folder)
+    known = [name for name in told.families() if name in FAMILIES]
+    if known:
+        return draw(known[-1], "test", 1, 7)[0].question
+    asked = [problem.question for one in told.evaluations.values() for problem in one.problems]
+    return asked[0].split("\n")[0] if asked else "..."

@@ -30,12 +30,15 @@ def train(
 ) -> None:
     """Train a recipe's models and measure them.
 
+    model=PATH starts from a checkpoint, problems=FILE trains on problems of your own: docs/TRAINING.md. First it says
+    what it will spend, and refuses what can't fit into memory.
     Asked again it goes on where it stopped; a finished run is left alone.
     """
     _train(recipe, overrides)
 
 
 def _train(path: Path, overrides: list[str] | None) -> None:
+    from thinkaloud.train.pipeline import announce
     from thinkaloud.train.pipeline import train as train_recipes
 
     recipe = read_recipe(path, overrides or ())
@@ -43,6 +46,8 @@ def _train(path: Path, overrides: list[str] | None) -> None:
     if finished(recipe):
         say(f"{folder} is finished: nothing to do (delete it, or give run.dir=, to train once more)")
     else:
+        for line in announce(recipe):
+            say(line)
         watch(train_recipes([recipe]))
     tell_run(folder)
     tell_next(folder, path)

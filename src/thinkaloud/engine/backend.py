@@ -1,7 +1,9 @@
 """What the engine asks of whoever runs the model: rows in, a token a row, rows out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
+
+from torch import Tensor
 
 from thinkaloud.engine.row import Draw, Row
 
@@ -39,6 +41,6 @@ class Backend(Protocol):
         """Drop every cached prefix."""
         ...
 
-    def refresh(self) -> None:
-        """The weights have changed; no row is under way."""
+    def refresh(self, source: Iterable[tuple[str, Tensor]] | None = None) -> None:
+        """The weights have changed, to those of `source` where it is given; no row is under way."""
         ...

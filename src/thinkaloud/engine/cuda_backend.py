@@ -6,9 +6,10 @@ Its blocks may be given away at once: whatever is queued before their next owner
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
+from torch import Tensor
 
 from thinkaloud.engine.blocks import BlockPool
 from thinkaloud.engine.gpu.operations import Operations, operations_for
@@ -166,8 +167,9 @@ class CudaBackend:
         """Drop every cached prefix."""
         self.pool.forget()
 
-    def refresh(self) -> None:
+    def refresh(self, source: Iterable[tuple[str, Tensor]] | None = None) -> None:
         """The weights have changed: take them over, at once."""
+        assert source is None, "the model's own numbers are run"
         with torch.no_grad():
             self.device_step.weights.refresh()
         self.pool.forget()

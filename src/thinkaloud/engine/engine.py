@@ -81,11 +81,14 @@ class Engine:
         """Prompt tokens processed so far: a shared or remembered beginning counts once."""
         return self._backend.prefilled_tokens
 
-    def refresh(self) -> None:
-        """The weights have changed: a new version, and nothing cached from the old one survives."""
+    def refresh(self, source: Iterable[tuple[str, Tensor]] | None = None) -> None:
+        """The weights have changed: a new version, and nothing cached from the old one survives.
+
+        `source` gives the new ones of a model on the meta device, as at the beginning.
+        """
         assert not self._rows and not self._waiting, "refresh while requests are under way"
         self.version += 1
-        self._backend.refresh()
+        self._backend.refresh(source)
 
     def forget(self) -> None:
         """Drop cached prefixes: what follows costs the same whatever came before."""

@@ -108,10 +108,12 @@ class NativeBackend:
         """Drop every cached prefix."""
         self.pool.forget()
 
-    def refresh(self) -> None:
-        """The weights have changed: pack them again when they are next needed."""
-        assert not self.model.head.is_meta, "a model without numbers of its own can't have changed"
-        self._stale = True
+    def refresh(self, source: Iterable[tuple[str, Tensor]] | None = None) -> None:
+        """The weights have changed: pack those of `source` now, or the model's own when they are next needed."""
+        assert self.model.head.is_meta == (source is not None), "a model without numbers of its own needs a source"
+        self._stale = source is None
+        if source is not None:
+            fill(self.native, self.model, source, weights=self.weights, threads=torch.get_num_threads())
         self.pool.forget()
 
     # --- the step ---

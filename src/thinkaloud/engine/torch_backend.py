@@ -1,10 +1,11 @@
 """The engine's step in plain PyTorch: the reference, and the way on machines without the native step."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from thinkaloud.engine.packed import PackedTransformer, can_pack
 from thinkaloud.engine.row import Draw, Row
@@ -53,8 +54,9 @@ class TorchBackend:
     def forget(self) -> None:
         """Nothing outlives its row here."""
 
-    def refresh(self) -> None:
+    def refresh(self, source: Iterable[tuple[str, Tensor]] | None = None) -> None:
         """The weights have changed: what was packed is packed again when it is next needed."""
+        assert source is None, "the model's own numbers are run"
         self._packed = None
 
     @property

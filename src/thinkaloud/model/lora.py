@@ -85,7 +85,8 @@ class LoraLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """W x + b + scale B A x."""
-        return super().forward(x) + self.scale * F.linear(F.linear(x, self.lora_A), self.lora_B)
+        first, second = self.lora_A.to(x.dtype), self.lora_B.to(x.dtype)
+        return super().forward(x) + self.scale * F.linear(F.linear(x, first), second)
 
     def merged(self) -> nn.Linear:
         """The plain module that does the same; its weight is this one's, changed in place."""
@@ -150,8 +151,8 @@ def load_adapter(model: Transformer, folder: Path) -> LoraConfig:
     return config
 
 
-def save_adapter(model: Transformer, folder: Path, config: LoraConfig) -> None:
-    """Write the model's adapter as PEFT reads it."""
+def save_adapter(model: Transformer, folder: Path, config: LoraConfig, *, base: str | None = None) -> None:
+    """Write the model's adapter as PEFT reads it; `base` names the model that it is for."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {}
     for name, part in model.named_modules():
@@ -163,6 +164,7 @@ def save_adapter(model: Transformer, folder: Path, config: LoraConfig) -> None:
     published = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base,
         "r": config.r,
         "lora_alpha": config.lora_alpha,
         "target_modules": targets if isinstance(targets, str) else list(targets),

@@ -1,7 +1,7 @@
 """Problems that a user brings: a file, a folder or a data set of the hub, checked before anything rests on them.
 
-Knows: the columns (question, answer, verifier, tests, id), what is wrong with a line and how to mend it. Doesn't know:
-how problems are drawn, nor models.
+Knows: the columns (question, answer, verifier, tests, id, thinking), what is wrong with a line and how to mend it.
+Doesn't know: how problems are drawn, nor models.
 """
 
 import csv
@@ -24,7 +24,7 @@ from thinkaloud.problems.verifiers import VERIFIERS
 from thinkaloud.problems.verify import KINDS, verify_all
 from thinkaloud.text.messages import Message
 
-COLUMNS = ("question", "answer", "verifier", "tests", "id")
+COLUMNS = ("question", "answer", "verifier", "tests", "id", "thinking")
 SUFFIXES = (".jsonl", ".csv", ".parquet")
 OWN_ANSWERS = ("math", "choice", "exact", "literal")
 "Verifiers whose reference is an answer."
@@ -127,20 +127,24 @@ def check(source: Path, others: dict[str, str] | None = None, *, offline: bool =
     faults: list[Fault] = []
     sound: list[tuple[Fault, Problem]] = []
     seen: dict[str, Fault] = {}
+    names: dict[str, Fault] = {}
     for place, row in places:
         problem = row if isinstance(row, str) else _problem(row)
         if isinstance(problem, Problem):
             first = seen.setdefault(problem.canonical, place)
             where = next((known[gram] for gram in _grams(problem.canonical) if gram in known), None)
+            named = names.setdefault(problem.id, place)
             if first != place:
                 problem = f"the question of {first.where} again; drop one of them"
+            elif named != place:
+                problem = f"the id {problem.id} of {named.where} again; give each its own, or none"
             elif where is not None:
                 problem = f"shares {NGRAM} words in a row with {where}; drop it, or never report that benchmark"
         if isinstance(problem, Problem):
             sound.append((place, problem))
         else:
             faults.append(replace(place, words=problem))
-    verdicts = verify_all([(one.verifier, _own_answer(one), one.reference) for _, one in sound])
+    verdicts = verify_all([(one.verifier, own_answer(one) or "pass", one.reference) for _, one in sound])
     for (place, one), verdict in zip(sound, verdicts, strict=True):
         if one.verifier in OWN_ANSWERS and verdict.label != "right":
             words = f"its own answer is judged {verdict.label} ({verdict.reason}); mend it or name another verifier"
@@ -168,8 +172,12 @@ def _problem(row: dict[str, Any]) -> Problem | str:
         return "no question; write it as text"
     if reference in (None, ""):
         return "no answer; write one, or tests for a program"
+    thought = row.get("thinking")
     if "verifier" not in row and (end := re.search(r"\n#### *(\S.*)$", str(reference))):
+        thought = thought or str(reference)[: end.start()].strip()
         reference = end[1].strip()  # A worked solution in GSM8K's manner.
+    if not isinstance(thought, str | None):
+        return "thinking is no text; write the worked thought as text, or leave it out"
     kind = str(row.get("verifier") or ("code" if "tests" in row else "math" if _is_number(reference) else "exact"))
     if kind not in VERIFIERS:
         near = difflib.get_close_matches(kind, VERIFIERS, n=1) or [f"one of {', '.join(VERIFIERS)}"]
@@ -185,6 +193,7 @@ def _problem(row: dict[str, Any]) -> Problem | str:
         verifier=kind,
         reference=reference,
         canonical=form,
+        thought=thought or None,
     )
 
 
@@ -198,10 +207,10 @@ def _column(problem: Problem) -> str:
     return "the tests" if problem.verifier == "code" else "the answer"
 
 
-def _own_answer(problem: Problem) -> str:
-    """The reference as an answer would give it; where it gives none, an answer that is merely wrong."""
+def own_answer(problem: Problem) -> str | None:
+    """The reference as an answer would give it; None where it is no answer, such as tests."""
     if problem.verifier not in OWN_ANSWERS:
-        return "pass"
+        return None
     return f"\\boxed{{{problem.reference}}}" if problem.verifier == "math" else str(problem.reference)
 
 

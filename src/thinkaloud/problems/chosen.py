@@ -13,7 +13,7 @@ from thinkaloud.problems import benchmarks, brought
 from thinkaloud.problems.benchmarks.types import asked
 from thinkaloud.problems.families import FAMILIES
 from thinkaloud.problems.sets import draw
-from thinkaloud.problems.types import ProblemSet
+from thinkaloud.problems.types import Problem, ProblemSet
 from thinkaloud.text.messages import Message
 
 SEALED_SEED = 0
@@ -63,8 +63,24 @@ def own(path: Path, limit: int | None) -> ProblemSet:
     report = brought.check(path)
     if report.faults or not report.problems:
         raise UserError(f"{path} has faults: `thinkaloud problems check {path}` names each with its fix")
-    problems = tuple(
-        replace(one, family=path.stem, messages=(Message(role="user", content=asked(one.question, one.verifier)),))
-        for one in report.problems[:limit]
-    )
-    return ProblemSet(name=path.stem, problems=problems, source=str(path), licence="yours")
+    name = called(path)
+    problems = tuple(as_asked(one, name) for one in report.problems[:limit])
+    return ProblemSet(name=name, problems=problems, source=str(path), licence="yours")
+
+
+def called(path: Path) -> str:
+    """What the problems of a user's file are called: as the file, but never as a family of ours."""
+    return f"own_{path.stem}" if path.stem in FAMILIES else path.stem
+
+
+def as_asked(problem: Problem, name: str, instruction: str | None = None) -> Problem:
+    """A user's problem under the name of its set, with what is said after the question.
+
+    `instruction` None is what its kind of verifier asks for; an empty one says nothing.
+    """
+    question = problem.question
+    if instruction is None:
+        question = asked(question, problem.verifier)
+    elif instruction:
+        question = f"{question}\n\n{instruction}"
+    return replace(problem, family=name, messages=(Message(role="user", content=question),))

@@ -15,17 +15,37 @@ from thinkaloud.problems.types import Family, Problem
 Split = Literal["train", "dev", "test"]
 
 TRAIN_PERCENT, DEV_PERCENT = 80, 5
+LEAST_TEST, LEAST_DEV = 16, 8
+"Test and dev problems that a user's own file gives at least, if it is large enough."
 TRIES = 4_000
 "Random problems looked at for one more new one before a set is called exhausted."
 
 
 def split_of(canonical: str) -> Split:
     """The split that a problem belongs to, by a hash of its canonical form alone: 80 % train, 5 % dev, 15 % test."""
-    digest = hashlib.sha256(b"split " + canonical.encode()).digest()
-    percent = int.from_bytes(digest[:8], "big") * 100 >> 64
+    percent = _place(canonical) * 100 >> 64
     if percent < TRAIN_PERCENT:
         return "train"
     return "dev" if percent < TRAIN_PERCENT + DEV_PERCENT else "test"
+
+
+def _place(canonical: str) -> int:
+    """Where a problem stands among all, from 0 to 2^64: train first, test last."""
+    return int.from_bytes(hashlib.sha256(b"split " + canonical.encode()).digest()[:8], "big")
+
+
+def split_brought(problems: Sequence[Problem]) -> dict[Split, list[Problem]]:
+    """A user's own problems split as by `split_of`, each split in the order of the hashes.
+
+    Of a small file more is held out: at least LEAST_TEST for test and LEAST_DEV for dev, but no more than a quarter and
+    an eighth of all. Those come from the neighbouring split, so that a line more in the file moves few others.
+    """
+    ordered = sorted(problems, key=lambda problem: _place(problem.canonical))
+    splits = [split_of(problem.canonical) for problem in ordered]
+    test = max(splits.count("test"), min(LEAST_TEST, len(ordered) // 4))
+    dev = max(splits.count("dev"), min(LEAST_DEV, len(ordered) // 8))
+    train = max(0, len(ordered) - dev - test)
+    return {"train": ordered[:train], "dev": ordered[train : train + dev], "test": ordered[train + dev :]}
 
 
 def family_named(name: str) -> Family:

@@ -34,6 +34,8 @@ class Problem:
     "JSON value that the verifier compares an answer with."
     canonical: str
     "The problem without its wording: two problems are the same exactly when these are equal. It determines the answer."
+    thought: str | None = None
+    "A demonstrated monologue, where whoever brought the problem gave one; families demonstrate by themselves."
 
     @property
     def question(self) -> str:

@@ -16,6 +16,8 @@ from thinkaloud.reports.tables import AFTER, BEFORE, LABELS, controls, differenc
 
 FEWEST = 20
 "Below this many paired problems a verdict is left open, whatever its interval."
+START = "before"
+"Evaluation of the checkpoint that a run started from."
 EQUAL_COMPUTE = 0.02
 "Two stages had equal compute if their ratio is within this of 1."
 
@@ -27,7 +29,7 @@ class Finding:
     """One verdict: a headline that a reader can quote, and the numbers behind it."""
 
     topic: str
-    "What it is about: thinking, lift, control, guard, length, ways, vote."
+    "What it is about: training, thinking, lift, control, guard, length, ways, vote."
     tone: Tone
     "yes: what reinforcement learning or thinking was hoped to do; no: the opposite; open: the numbers don't tell."
     headline: str
@@ -131,6 +133,23 @@ def lift(run: Run) -> list[Finding]:
             if part is not None:
                 details.append(f"{family}: {_from_to(run, before, after, family)}, {points(part)}.")
         findings.append(Finding(topic="lift", tone=tone_of(sign), headline=headline, details=tuple(details)))
+    return findings
+
+
+def training(run: Run) -> list[Finding]:
+    """What each stage has made of the checkpoint that its run started from; nothing where it started from none."""
+    findings = []
+    for name, after in run.evaluations.items() if START in run.evaluations else ():
+        change = None if name == START else difference(after, run.evaluations[START])
+        if change is None:
+            continue
+        sign = direction(change)
+        verb = {1: "lifted", -1: "lowered", 0: "did not clearly change"}[sign]
+        few = f" ({change.count} problems are too few to say)" if change.count < FEWEST else ""
+        headline = (
+            f"{name} {verb} the model that it started from: {_from_to(run, START, name, None)}, {points(change)}{few}."
+        )
+        findings.append(Finding(topic="training", tone=tone_of(sign), headline=headline))
     return findings
 
 

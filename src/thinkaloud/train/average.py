@@ -3,18 +3,18 @@
 Knows parameters. Does not know stages, engines, files.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from torch import Tensor, nn
+from torch import Tensor
 
 
 class Average:
     """The mean over about the newest `share` of all updates; with a share of 0 none is kept."""
 
-    def __init__(self, model: nn.Module, share: float) -> None:
+    def __init__(self, parameters: Iterable[Tensor], share: float) -> None:
         self.share, self.updates = share, 0
-        self._parameters = list(model.parameters())
+        self._parameters = list(parameters)
         self.weights = self._last() if share else []
 
     def update(self) -> None:

@@ -6,7 +6,8 @@ row would need a mask, which costs more than it saves: docs/LOG.md.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,6 +52,13 @@ class TrainBatch:
     "[n] its row: the number of its own sample within the batch"
     tokens: int
     "tokens of all samples, padding not counted"
+
+    def to(self, device: torch.device) -> "TrainBatch":
+        """The same batch on another device."""
+        moved: dict[str, Any] = {
+            name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        return replace(self, **moved)
 
 
 def by_length(samples: Sequence[Sample], *, batch_tokens: int = 2048) -> Iterator[list[int]]:

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from thinkaloud.base.errors import UserError
 from thinkaloud.base.run import read_json, read_jsonl, write_json
-from thinkaloud.model import Transformer
 from thinkaloud.train.optimiser import Optimiser
 
 KEPT = 2
@@ -93,17 +92,17 @@ def rewind(folder: Path, good: State, facts: dict[str, Any]) -> NoReturn:
     raise Rewound
 
 
-def tensors_of(model: Transformer, optimiser: Optimiser, mean: Sequence[Tensor]) -> dict[str, Tensor]:
+def tensors_of(optimiser: Optimiser, mean: Sequence[Tensor]) -> dict[str, Tensor]:
     """Weights, their running mean and moments by name, for a state."""
-    tensors: dict[str, Tensor] = {f"model.{name}": value for name, value in model.named_parameters()}
+    tensors: dict[str, Tensor] = {f"model.{name}": value for name, value in optimiser.parameters.items()}
     tensors |= {f"{MEAN}{number:06d}": value for number, value in enumerate(mean)}
     return tensors | {f"{MOMENTS}{name}": value for name, value in optimiser.state().items()}
 
 
-def take_up(model: Transformer, optimiser: Optimiser, tensors: dict[str, Tensor]) -> list[Tensor]:
+def take_up(optimiser: Optimiser, tensors: dict[str, Tensor]) -> list[Tensor]:
     """Set weights and moments to what `tensors_of` gave; returns the running mean of the weights."""
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
+        for name, parameter in optimiser.parameters.items():
             parameter.copy_(tensors[f"model.{name}"])
     moments = {name: tensor for name, tensor in tensors.items() if name.startswith(MOMENTS)}
     optimiser.load_state({name.removeprefix(MOMENTS): tensor for name, tensor in moments.items()})

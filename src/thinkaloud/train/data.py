@@ -4,10 +4,13 @@ import random
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
+from thinkaloud.base.errors import UserError
 from thinkaloud.problems import FAMILIES, Problem, draw
+from thinkaloud.problems.brought import own_answer
 from thinkaloud.problems.sets import Split
 from thinkaloud.text import ChatTemplate, Message, Tokenizer
 from thinkaloud.train.batches import Sample
+from thinkaloud.train.brought import brought
 from thinkaloud.train.recipe import FamilySettings, Recipe, StageSettings
 
 SEALED_SEED = 0
@@ -26,6 +29,9 @@ def families_of(recipe: Recipe, stage: StageSettings) -> dict[str, FamilySetting
 
 def train_problems(recipe: Recipe, stage: StageSettings) -> list[Problem]:
     """The problems a stage may learn from, family after family; of a subset each family gives the same number."""
+    if recipe.problems is not None:
+        last = None if stage.subset is None else stage.skip + stage.subset
+        return brought(recipe.run.dir, "train")[stage.skip : last] or _none_left(stage)
     families = families_of(recipe, stage)
     share = None if stage.subset is None else -(-stage.subset // len(families))
     return [
@@ -37,11 +43,17 @@ def train_problems(recipe: Recipe, stage: StageSettings) -> list[Problem]:
     ]
 
 
+def _none_left(stage: StageSettings) -> list[Problem]:
+    raise UserError(f"skip = {stage.skip} passes over all of your training problems: lower it")
+
+
 def held_out(recipe: Recipe, split: Split, count: int, stage: StageSettings, *, beyond: bool = False) -> list[Problem]:
     """`count` problems of "dev" or "test", equally many of each of the stage's families, the same for every seed.
 
     `beyond` takes the levels past those that are trained on, of families that have such.
     """
+    if recipe.problems is not None:
+        return [] if beyond else brought(recipe.run.dir, split)[:count]
     families = families_of(recipe, stage)
     if beyond:
         families = {name: family for name, family in families.items() if FAMILIES[name].beyond}
@@ -72,9 +84,17 @@ def demonstrations(
     thinking: bool,
     seed: int,
 ) -> list[Sample]:
-    """One demonstration a problem, its way drawn by the family's shares; without the monologue if not `thinking`."""
+    """One demonstration a problem, its way drawn by the family's shares; without the monologue if not `thinking`.
+
+    A problem of no family is demonstrated where it was brought with a thought and an answer.
+    """
     samples = []
     for problem in problems:
+        if problem.family not in FAMILIES:
+            answer = own_answer(problem)
+            if answer is not None and (problem.thought is not None or not thinking):
+                samples.append(reply_sample(problem, problem.thought or "", answer, template, thinking_on=thinking))
+            continue
         rng = random.Random(f"{seed} way {problem.id}")
         shares = ways[problem.family]
         way = rng.choices(list(shares), weights=list(shares.values()))[0]
@@ -86,6 +106,8 @@ def demonstrations(
 def reply_sample(problem: Problem, thinking: str, answer: str, template: ChatTemplate, *, thinking_on: bool) -> Sample:
     """A prompt with a reply to learn."""
     prompt = template.prompt(problem.messages, thinking=thinking_on)
+    if thinking_on and template.markup.think_close is None:  # a model without such tags thinks in its answer
+        answer = f"{thinking}\n\n{answer}"
     message = Message("assistant", answer, thinking=thinking if thinking_on else None)
     reply = template.reply(message, thinking=thinking_on)
     return Sample(ids=(*prompt, *reply), mask=(False,) * len(prompt) + (True,) * len(reply))

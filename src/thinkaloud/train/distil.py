@@ -57,7 +57,8 @@ def train_distil(stage: Stage) -> None:
         temperature=settings.temperature,
         samples=settings.samples,
     )
-    surrogate = RlSettings(kind="rl", budget=settings.budget, loss="cispo", clip_high=4.0, length="token")
+    budget, share = settings.budget, settings.pass_tokens
+    surrogate = RlSettings(kind="rl", budget=budget, pass_tokens=share, loss="cispo", clip_high=4.0, length="token")
     while not stage.finished:
         chosen = [stage.problems[i] for i in stage.order(settings.problems, "problems", len(stage.problems))]
         groups = stage.rollouts(chosen, sampling)

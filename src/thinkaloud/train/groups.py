@@ -116,11 +116,11 @@ class Drawing:
 
     def _demonstration(self, problem: Problem) -> list[int]:
         stage = self.stage
-        ways = {problem.family: stage.recipe.families[problem.family].ways}
-        shown = demonstrations([problem], stage.template, ways, thinking=True, seed=stage.recipe.run.seed)[0]
-        reply = [id_ for id_, learnt in zip(shown.ids, shown.mask, strict=True) if learnt]
+        ways = {name: family.ways for name, family in stage.recipe.families.items()}
+        shown = demonstrations([problem], stage.template, ways, thinking=True, seed=stage.recipe.run.seed)
+        reply = [id_ for one in shown for id_, learnt in zip(one.ids, one.mask, strict=True) if learnt]
         thought = self.thought_of(reply)
-        if problem.id not in self.hints:
+        if thought and problem.id not in self.hints:
             self.hints.add(problem.id)
             stage.ledger.demonstrations += 1
             stage.ledger.hint_tokens += len(thought)

@@ -72,8 +72,8 @@ def gspo_loss(
     """
     count = int(samples.max()) + 1 if len(samples) else 0
     gap = logprobs - old_logprobs
-    sums = torch.zeros(count).index_add(0, samples, gap.detach())
-    lengths = torch.zeros(count).index_add(0, samples, torch.ones_like(gap)).clamp(min=1.0)
+    sums = gap.new_zeros(count).index_add(0, samples, gap.detach())
+    lengths = gap.new_zeros(count).index_add(0, samples, torch.ones_like(gap)).clamp(min=1.0)
     ratio = torch.exp((sums / lengths)[samples] + logprobs - logprobs.detach())
     clipped = ratio.clamp(1.0 - clip_low, 1.0 + clip_high)
     return -torch.minimum(ratio * advantages, clipped * advantages)

@@ -16,7 +16,7 @@ class OptimiserSettings(Settings):
     muon_rate: float = 0.02
     "peak learning rate of the layers' matrices (Muon); 0 gives those to AdamW as well"
     adamw_rate: float = 3e-3
-    "peak learning rate of embeddings, norms, biases and head (AdamW)"
+    "peak learning rate of embeddings, norms, biases and head, and of an adapter (AdamW)"
     warmup: float = 0.05
     "share of the stage over which the rates rise"
     decay: float = 0.5
@@ -34,11 +34,11 @@ class Optimiser:
 
     def __init__(self, model: Transformer, settings: OptimiserSettings) -> None:
         self.settings = settings
-        self.parameters = dict(model.named_parameters())
+        self.parameters = {name: one for name, one in model.named_parameters() if one.requires_grad}
         matrices = [
             parameter
             for name, parameter in self.parameters.items()
-            if parameter.dim() == 2 and ".layers." in name and settings.muon_rate > 0
+            if parameter.dim() == 2 and ".layers." in name and "lora_" not in name and settings.muon_rate > 0
         ]
         chosen = {id(parameter) for parameter in matrices}
         rest = [parameter for parameter in self.parameters.values() if id(parameter) not in chosen]

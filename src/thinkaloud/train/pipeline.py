@@ -20,8 +20,11 @@ from thinkaloud.base.errors import MISTAKE, UserError
 from thinkaloud.base.ledger import Ledger
 from thinkaloud.base.run import environment, locked, read_json, write_json, write_text
 from thinkaloud.reports import summarise, write_report
+from thinkaloud.train.brought import FILE, bring, brought, keep
 from thinkaloud.train.recipe import GivenSettings, Recipe, StageSettings, check
-from thinkaloud.train.stage import stage_folder
+from thinkaloud.train.spending import spending, workers_of
+from thinkaloud.train.stage import GENERATED, stage_folder
+from thinkaloud.train.start import check_start
 
 POLL_SECONDS = 0.25
 
@@ -38,6 +41,8 @@ class StageStatus:
     "sft, rl, rft or distil"
     budget: float
     "its compute in training tokens"
+    measuring: float = 0.0
+    "about how much compute its measuring takes, in training tokens"
     state: str = "waiting"
     "waiting, training, measuring or done"
     progress: float = 0.0
@@ -82,13 +87,31 @@ def prepare(recipe: Recipe) -> bool:
     """
     run = recipe.run.dir
     check(recipe)
+    check_start(recipe)
     if (run / "recipe.toml").exists():
         if load_settings(Recipe, run / "recipe.toml") != recipe:
             raise UserError(f"{run} holds a run of another recipe: delete it, or choose another folder with run.dir=")
     else:
+        found = None if recipe.problems is None else bring(recipe.problems, recipe.instruction)
+        if found is not None:
+            keep(run, found)
         write_text(run / "recipe.toml", to_toml(recipe))
         write_json(run / "environment.json", environment())
     return (run / "summary.json").exists()
+
+
+def announce(recipe: Recipe) -> list[str]:
+    """Prepare a run and say what it will spend; UserError, and no recipe is left there, where it does not fit."""
+    run = recipe.run.dir
+    with locked(run):
+        fresh = not (run / "recipe.toml").exists()
+        prepare(recipe)
+        try:
+            return list(spending(recipe))
+        except UserError:
+            for name in ("recipe.toml", "environment.json", FILE) if fresh else ():
+                (run / name).unlink(missing_ok=True)
+            raise
 
 
 def train(recipes: Sequence[Recipe]) -> Iterator[list[StageStatus]]:
@@ -101,20 +124,35 @@ def train(recipes: Sequence[Recipe]) -> Iterator[list[StageStatus]]:
         for recipe in recipes:
             stack.enter_context(locked(recipe.run.dir))
         pending = [recipe for recipe in recipes if not prepare(recipe)]
-        statuses = [
-            StageStatus(run=recipe.run.dir, name=name, kind=stage.kind, budget=_work(stage))
-            for recipe in recipes
-            for name, stage in recipe.stages.items()
-        ]
+        statuses = [status for recipe in recipes for status in statuses_of(recipe)]
         yield from _run_stages(pending, statuses)
         for recipe in pending:
             gather(recipe)
+
+
+def statuses_of(recipe: Recipe) -> list[StageStatus]:
+    """The stages of a prepared run, all of them waiting."""
+    return [
+        StageStatus(
+            run=recipe.run.dir, name=name, kind=stage.kind, budget=_work(stage), measuring=_measuring(recipe, stage)
+        )
+        for name, stage in recipe.stages.items()
+    ]
 
 
 def _work(stage: StageSettings) -> float:
     """About how much compute a stage takes, in training tokens, for telling how long it will last."""
     rollouts = getattr(stage, "rollouts", None)
     return stage.budget if rollouts is None else min(stage.budget, float(rollouts * stage.max_tokens))
+
+
+def _measuring(recipe: Recipe, stage: StageSettings) -> float:
+    """The same of measuring a stage on sealed problems, a checkpoint's own evaluation included."""
+    settings, times = recipe.evaluation, 1 + (isinstance(recipe.model, str) and stage.init is None)
+    test = settings.test
+    if recipe.problems is not None:
+        test = min(test, len(brought(recipe.run.dir, "test")))
+    return times * GENERATED * test * settings.samples * stage.max_tokens
 
 
 class Worker:
@@ -172,7 +210,6 @@ class Worker:
 
 
 def _run_stages(recipes: Sequence[Recipe], statuses: list[StageStatus]) -> Iterator[list[StageStatus]]:
-    cores = os.cpu_count() or 1
     inits = {(recipe.run.dir, name): stage.init for recipe in recipes for name, stage in recipe.stages.items()}
     given = {
         (recipe.run.dir, name): stage.stage
@@ -180,7 +217,7 @@ def _run_stages(recipes: Sequence[Recipe], statuses: list[StageStatus]) -> Itera
         for name, stage in recipe.stages.items()
         if isinstance(stage, GivenSettings)
     }
-    most = max((recipe.run.workers or max(1, cores // recipe.run.threads) for recipe in recipes), default=1)
+    most = max(map(workers_of, recipes), default=1)
     threads = {recipe.run.dir: recipe.run.threads for recipe in recipes}
     workers: list[Worker] = []
     try:

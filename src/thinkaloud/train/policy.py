@@ -1,6 +1,6 @@
 """A policy's predictions on a batch and what they cost it: where batches, a model and the losses meet."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -18,6 +18,11 @@ from thinkaloud.train.losses import (
     token_logprobs,
 )
 from thinkaloud.train.recipe import RlSettings
+
+
+def on(model: Transformer, batches: Iterable[TrainBatch]) -> Iterator[TrainBatch]:
+    """The batches, each moved to where the model is."""
+    return (batch.to(model.head.device) for batch in batches)
 
 
 def predictions(model: Transformer, batch: TrainBatch) -> Tensor:
@@ -41,7 +46,7 @@ def surrogate_gradients(
     """
     total, gaps, clipped, spread = 0.0, [], [], []
     tokens = sum(sum(sample.mask) for sample in samples)
-    for batch in batches(samples):
+    for batch in on(model, batches(samples, batch_tokens=settings.pass_tokens)):
         logits = predictions(model, batch)
         logprobs = token_logprobs(logits, batch.targets)
         losses = policy_losses(logprobs, batch, settings)
@@ -83,25 +88,32 @@ def policy_losses(logprobs: Tensor, batch: TrainBatch, settings: RlSettings) -> 
 
 
 @torch.no_grad()
-def logprobs_of(model: Transformer, samples: Sequence[Sample]) -> list[list[float]]:
+def logprobs_of(model: Transformer, samples: Sequence[Sample], *, batch_tokens: int = 2048) -> list[list[float]]:
     """The model's log-prob of each id that is trained on, one list a sample; 0 for its other ids."""
     found: list[list[float]] = [[]] * len(samples)
-    for numbers in by_length(samples):
-        batch = batch_of([samples[number] for number in numbers])
+    for numbers in by_length(samples, batch_tokens=batch_tokens):
+        batch = batch_of([samples[number] for number in numbers]).to(model.head.device)
         known = token_logprobs(predictions(model, batch), batch.targets)
-        rows = torch.zeros(batch.ids.shape).masked_scatter(batch.predicts.roll(1, dims=1), known).tolist()
+        rows = (
+            torch.zeros(batch.ids.shape, device=known.device)
+            .masked_scatter(batch.predicts.roll(1, dims=1), known)
+            .tolist()
+        )
         for number, row in zip(numbers, rows, strict=True):
             found[number] = row[: len(samples[number].ids)]
     return found
 
 
-def without_drift(model: Transformer, samples: Sequence[Sample], most: float) -> tuple[list[Sample], dict[str, float]]:
+def without_drift(
+    model: Transformer, samples: Sequence[Sample], most: float, *, batch_tokens: int = 2048
+) -> tuple[list[Sample], dict[str, float]]:
     """The samples with the trainer's own log-probs at these weights, and factors that undo the sampler's drift.
 
     The numbers beside them are the raw ratios of trainer to sampler, before truncation at `most`.
     """
     found, gaps = [], []
-    for sample, known in zip(samples, logprobs_of(model, samples), strict=True):
+    known_to_trainer = logprobs_of(model, samples, batch_tokens=batch_tokens)
+    for sample, known in zip(samples, known_to_trainer, strict=True):
         learnt = torch.tensor((False, *sample.mask[1:]))
         sampled = torch.tensor(sample.logprobs)
         trained = torch.where(learnt, torch.tensor(known), sampled)

@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from thinkaloud.base.config import Settings
 from thinkaloud.base.errors import UserError
 from thinkaloud.problems.sets import checked_levels, family_named
+from thinkaloud.train.adapter import LoraSettings
 from thinkaloud.train.guard import GuardSettings
 from thinkaloud.train.optimiser import OptimiserSettings
 
@@ -27,6 +28,10 @@ class RunSettings(Settings):
     "threads of each; results are bit-equal only for an equal number"
     result: str
     "the stage whose model becomes RUN/model"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    "where it is trained; auto: a GPU where PyTorch finds one"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    "type of the weights, auto is float32; bfloat16 is for frozen ones, so that every stage needs `lora`"
 
 
 class ModelSettings(Settings):
@@ -94,13 +99,17 @@ class _StageSettings(Settings):
     skip: int = Field(default=0, ge=0)
     "training problems of each family passed over before those: the ones that another stage has seen"
     init: str | None = None
-    "stage whose model this one starts from; None: fresh weights"
+    "stage whose model this one starts from; None: the recipe's model, fresh weights or a checkpoint's"
+    lora: LoraSettings | None = None
+    "an adapter that alone is trained, by AdamW, and merged at the stage's end; None: all weights are"
     thinking: bool = True
     "whether the model thinks before it answers"
     budget: float = Field(gt=0)
     "most compute in training tokens: a trained token counts 1, a processed or generated one 1/3 (6N against 2N)"
     batch_tokens: int = 4096
     "tokens of one fine-tuning step"
+    pass_tokens: int = Field(default=2048, ge=1)
+    "tokens that go forward and backward at a time, padding counted, or one sequence: less takes less memory"
     max_tokens: int = 96
     "longest reply sampled"
     optimiser: OptimiserSettings = OptimiserSettings()
@@ -272,9 +281,13 @@ class Recipe(Settings):
 
     run: RunSettings
     "where it lives"
-    model: ModelSettings = ModelSettings()
-    "the decoder's shape"
-    families: dict[str, FamilySettings]
+    model: ModelSettings | str = ModelSettings()
+    "the shape of a fresh decoder; or a checkpoint to start from: a folder, a run's folder or a name on the hub"
+    problems: str | None = None
+    "your own problems, a file or folder, in place of families: docs/TRAINING.md"
+    instruction: str | None = None
+    "what follows each of your questions; None: what its verifier asks for, as in `thinkaloud eval --on`; '': nothing"
+    families: dict[str, FamilySettings] = {}
     "the families of problems"
     stages: dict[str, StageSettings]
     "the stages by name; each may start where another ended"
@@ -283,9 +296,16 @@ class Recipe(Settings):
     study: StudySettings = StudySettings()
     "what a study adds"
 
+    @model_validator(mode="before")
+    @classmethod
+    def _own_problems_stand_for_families(cls, raw: Any) -> Any:
+        return {**raw, "families": {}} if isinstance(raw, dict) and raw.get("problems") is not None else raw
+
 
 def check(recipe: Recipe) -> None:
     """Raise UserError for names that mean nothing: of families, their levels and ways of working, and of stages."""
+    if not recipe.families and recipe.problems is None:
+        raise UserError("the recipe has no problems: give it [families.NAME] tables, or problems=FILE of your own")
     for name, settings in recipe.families.items():
         checked_levels(family_named(name), settings.levels)
         _check_ways(name, settings.ways)
@@ -297,9 +317,9 @@ def check(recipe: Recipe) -> None:
             if family not in recipe.families:
                 raise UserError(f"stage {name} has ways for {family}, which is no family of the recipe")
             _check_ways(family, ways)
-        for family in stage.guard.families if stage.guard else ():
+        for family in [*stage.families, *(stage.guard.families if stage.guard else ())]:
             if family not in recipe.families:
-                raise UserError(f"stage {name} guards {family}, which is no family of the recipe")
+                raise UserError(f"stage {name} names the family {family}, which is none of the recipe's")
         known.append(name)
     for name in [recipe.run.result, *recipe.evaluation.probe, *recipe.evaluation.compare]:
         if name not in known:

@@ -110,7 +110,7 @@ class _Run:
         row["replayed"] = len(replayed)
         samples = samples + replayed
         if settings.drift is not None and samples:
-            samples, drift = without_drift(stage.model, samples, settings.drift)
+            samples, drift = without_drift(stage.model, samples, settings.drift, batch_tokens=settings.pass_tokens)
             row |= drift
             tokens = sum(len(sample.ids) for sample in samples)
             stage.ledger.reference_tokens += tokens

@@ -15,6 +15,11 @@ def train_sft(stage: Stage) -> None:
     samples = demonstrations(
         stage.problems, stage.template, ways, thinking=settings.thinking, seed=stage.recipe.run.seed
     )
+    if not samples:
+        raise UserError(
+            "fine-tuning needs demonstrations, and your problems bring none: add a column `thinking` with a worked "
+            "thought, or take stages of kind rl, which need none"
+        )
     if settings.longest is not None:
         samples = [sample for sample in samples if sum(sample.mask) <= settings.longest]
         if not samples:

@@ -14,23 +14,23 @@ from typing import Any, NoReturn
 from thinkaloud.base.errors import UserError
 from thinkaloud.base.ledger import Ledger
 from thinkaloud.base.run import Journal, read_jsonl, write_json
-from thinkaloud.engine import Engine
-from thinkaloud.model import ModelConfig, Transformer, load_model, save_model
+from thinkaloud.model import Transformer, merge_adapter, save_adapter
 from thinkaloud.problems import Problem
 from thinkaloud.reports.alarms import BEGINS, alarmed
 from thinkaloud.rollouts import Ask, Rollout, Sampling, attempt, collect
 from thinkaloud.rollouts.collect import noise_seed
-from thinkaloud.text import ChatTemplate
 from thinkaloud.train import checkpoints
+from thinkaloud.train.adapter import adapt, config_of, engine_of, refresh, without
 from thinkaloud.train.average import Average
 from thinkaloud.train.batches import Sample, batches
-from thinkaloud.train.data import guarded, held_out, permutation, tokenizer_of, train_problems
+from thinkaloud.train.data import guarded, held_out, permutation, train_problems
 from thinkaloud.train.describe import curve_point, plain
 from thinkaloud.train.guard import Guard
 from thinkaloud.train.losses import token_logprobs
 from thinkaloud.train.optimiser import Optimiser
-from thinkaloud.train.policy import predictions, surrogate_gradients
+from thinkaloud.train.policy import on, predictions, surrogate_gradients
 from thinkaloud.train.recipe import DistilSettings, Recipe, RlSettings, StageSettings
+from thinkaloud.train.start import first_weights, opened, save_trained, template_of
 
 GENERATED = 1 / 3
 "A processed or generated token's compute (2N) in training tokens (6N)."
@@ -51,16 +51,18 @@ class Stage:
         self.run, self.recipe, self.name = run, recipe, name
         self.settings: StageSettings = recipe.stages[name]
         self.folder = stage_folder(run, name)
-        self.tokenizer = tokenizer_of(recipe)
-        self.template = ChatTemplate(self.tokenizer)
+        self.template = template_of(recipe)
+        self.tokenizer = self.template.tokenizer
         self.problems = train_problems(recipe, self.settings)
         self.dev = held_out(recipe, "dev", recipe.evaluation.dev, self.settings)
-        self.model = self._first_weights()
-        self.engine = Engine(self.model)
+        self.model = self._first_weights().requires_grad_(True)
+        if self.settings.lora is not None:
+            adapt(self.model, self.settings.lora, noise_seed(recipe.run.seed, name, "adapter"))
+        self.engine = engine_of(self.model)
         self.optimiser = Optimiser(self.model, self.settings.optimiser)
         self.ledger = Ledger()
         self.step, self.spent, self.measured = 0, 0.0, 0
-        self.average = Average(self.model, self.settings.average)
+        self.average = Average(self.optimiser.parameters.values(), self.settings.average)
         self.rate_scale = 1.0
         self.cursors: dict[str, int] = {}
         self.last_cost = self._spent_before = 0.0
@@ -75,12 +77,8 @@ class Stage:
 
     def _first_weights(self) -> Transformer:
         if self.settings.init is not None:
-            model = load_model(stage_folder(self.run, self.settings.init) / "model")
-        else:
-            config = ModelConfig(vocab_size=self.tokenizer.vocab_size, **self.recipe.model.model_dump())
-            model = Transformer(config)
-            model.initialise(noise_seed(self.recipe.run.seed, "weights"))
-        return model.train().requires_grad_(True)
+            return opened(stage_folder(self.run, self.settings.init) / "model", self.recipe).train()
+        return first_weights(self.recipe, self.tokenizer.vocab_size).train()
 
     # --- how far it is ---
 
@@ -144,7 +142,7 @@ class Stage:
     def fit(self, samples: Sequence[Sample], *, divisor: float) -> dict[str, float]:
         """One optimiser step on the weighted log-likelihood of `samples`: the sum over their tokens, over `divisor`."""
         total = 0.0
-        for batch in batches(samples):
+        for batch in on(self.model, batches(samples, batch_tokens=self.settings.pass_tokens)):
             logprobs = token_logprobs(predictions(self.model, batch), batch.targets)
             loss = -(logprobs * batch.weights).sum() / divisor
             loss.backward()
@@ -171,6 +169,8 @@ class Stage:
     @cached_property
     def reference(self) -> Transformer:
         """The stage's first weights, frozen: what the KL divergence is measured against."""
+        if self.settings.lora is not None:
+            return without(self.model)
         return self._first_weights().eval().requires_grad_(False)
 
     def _trained(self, tokens: int) -> None:
@@ -182,7 +182,7 @@ class Stage:
         if faulty is not None:
             print(f"{self.name}: step {self.step} skipped, the gradient of {faulty} is not finite", flush=True)
         self.average.update()
-        self.engine.refresh()
+        refresh(self.engine, self.model)
         return {"gradient_norm": norm, "skipped": float(faulty is not None)}
 
     def spend(self, *, trained: int = 0, processed: int = 0) -> None:
@@ -264,10 +264,10 @@ class Stage:
         before = self.engine.prefilled_tokens + self.engine.generated_tokens
         with self.average.applied() as other:
             if other:
-                self.engine.refresh()
+                refresh(self.engine, self.model)
             groups = collect(self.engine, self.template, problems, sampling, seed=0)
         if other:
-            self.engine.refresh()
+            refresh(self.engine, self.model)
         self.ledger.evaluation_tokens += self.engine.prefilled_tokens + self.engine.generated_tokens - before
         self.seen.update(problem.id for problem in problems)
         return [group[0] for group in groups]
@@ -281,7 +281,7 @@ class Stage:
     # --- how it survives ---
 
     def _checkpoint(self) -> None:
-        tensors = checkpoints.tensors_of(self.model, self.optimiser, self.average.weights)
+        tensors = checkpoints.tensors_of(self.optimiser, self.average.weights)
         checkpoints.save_state(self.folder, self.step, tensors, self._facts(), good=alarmed(self.rows, BEGINS) is None)
 
     def _facts(self) -> dict[str, Any]:
@@ -308,12 +308,13 @@ class Stage:
         state = checkpoints.load_state(self.folder)
         tensors, facts = state or ({}, {})
         if state is not None:
-            self.average.weights = checkpoints.take_up(self.model, self.optimiser, tensors)
+            self.average.weights = checkpoints.take_up(self.optimiser, tensors)
             self.step, self.spent, self.cursors = facts["step"], facts["spent"], facts["cursors"]
             self.average.updates = facts["updates"]
             self.last_cost, self._spent_before = facts["last_cost"], self.spent
             self.last_rollouts, self._rollouts_before = facts["last_rollouts"], facts["ledger"]["rollouts"]
             self.measured, self.extra, self.seen = facts["measured"], facts["extra"], set(facts["seen"])
+            refresh(self.engine, self.model)
             self.engine.version = facts["version"]
             self.ledger = Ledger(**facts["ledger"])
             self.ended = facts.get("ended")
@@ -330,12 +331,12 @@ class Stage:
     def finish(self) -> Path:
         """Write the stage's model, ready to `load`, then its ledger, which says that it is trained; drop its states."""
         folder = self.folder / "model"
-        self.tokenizer.save(folder)
-        eos, pad = (self.tokenizer.id_of(self.tokenizer.special_names[name]) for name in ("eos_token", "pad_token"))
-        assert eos is not None and pad is not None
         with self.average.applied():
-            save_model(self.model, folder, eos_token_id=eos, pad_token_id=pad)
-        write_json(folder / "thinkaloud.json", {"families": list(self.recipe.families), "turns": 1})
+            if self.settings.lora is not None:
+                base = self.recipe.model if isinstance(self.recipe.model, str) and self.settings.init is None else None
+                save_adapter(self.model, self.folder / "adapter", config_of(self.settings.lora), base=base)
+                merge_adapter(self.model)
+            save_trained(self.model, self.template, folder, self.recipe)
         self.ledger.unique_problems = len(self.seen)
         self.ledger.repeated_tokens = round(self.repeated)
         write_json(self.folder / "ledger.json", self.ledger.as_dict())

@@ -21,10 +21,8 @@ from thinkaloud.base.errors import MISTAKE, UserError
 from thinkaloud.base.ledger import Ledger
 from thinkaloud.base.run import locked, read_json, write_json, write_text
 from thinkaloud.engine import Engine
-from thinkaloud.model import load_model
 from thinkaloud.problems import Problem
 from thinkaloud.rollouts import Sampling, evaluate
-from thinkaloud.text import ChatTemplate, Tokenizer
 from thinkaloud.train.checkpoints import Rewound
 from thinkaloud.train.data import held_out
 from thinkaloud.train.distil import train_distil
@@ -33,6 +31,7 @@ from thinkaloud.train.rft import train_rft
 from thinkaloud.train.rl import train_rl
 from thinkaloud.train.sft import train_sft
 from thinkaloud.train.stage import Stage, stage_folder
+from thinkaloud.train.start import BEFORE, folder_of, opened, template_in
 
 LOOPS = {"sft": train_sft, "rl": train_rl, "rft": train_rft, "distil": train_distil}
 
@@ -75,13 +74,17 @@ def measure(run: Path, recipe: Recipe, name: str) -> None:
     """Evaluate a stage's model on sealed test problems; where asked, its budget curve and its majority vote too."""
     settings, wanted = recipe.evaluation, recipe.stages[name]
     folder = stage_folder(run, name)
-    engine, template = Engine(load_model(folder / "model")), ChatTemplate(Tokenizer.load(folder / "model"))
+    engine, template = Engine(opened(folder / "model", recipe)), template_in(folder / "model")
     test = held_out(recipe, "test", settings.test, wanted)
     probe_count = min(settings.probe_problems, settings.test)
     probe = held_out(recipe, "test", probe_count, wanted)  # the first ones of each family's
 
     def measured(
-        problems: list[Problem], *, budget: int | None = None, samples: int = settings.samples
+        problems: list[Problem],
+        *,
+        budget: int | None = None,
+        samples: int = settings.samples,
+        who: Engine = engine,
     ) -> dict[str, Any]:
         sampling = Sampling(
             thinking=wanted.thinking,
@@ -90,7 +93,7 @@ def measure(run: Path, recipe: Recipe, name: str) -> None:
             temperature=settings.temperature,
             samples=samples,
         )
-        return evaluate(engine, template, problems, sampling, seed=recipe.run.seed)
+        return evaluate(who, template, problems, sampling, seed=recipe.run.seed)
 
     def curve() -> dict[str, Any]:
         whole = read_json(run / "evaluations" / f"{name}.json")  # same problems, same noise: measured already
@@ -99,6 +102,9 @@ def measure(run: Path, recipe: Recipe, name: str) -> None:
         return {"budgets": {str(b): measured(probe, budget=b) for b in settings.budgets} | {"none": unlimited}}
 
     parts: dict[str, Callable[[], dict[str, Any]]] = {name: lambda: measured(test)}
+    if name == next((one for one, stage in recipe.stages.items() if stage.init is None), None):
+        source = folder_of(recipe)
+        parts |= {} if source is None else {BEFORE: lambda: measured(test, who=Engine(opened(source, recipe)))}
     beyond = held_out(recipe, "test", settings.beyond, wanted, beyond=True)
     if beyond:
         parts[f"{name}-beyond"] = lambda: measured(beyond)
@@ -109,7 +115,7 @@ def measure(run: Path, recipe: Recipe, name: str) -> None:
         if target.exists():
             continue
         started, before = time.perf_counter(), engine.prefilled_tokens + engine.generated_tokens
-        write_json(target, {"model": name, **result()})
+        write_json(target, {"model": BEFORE if part == BEFORE else name, **result()})
         ledger = Ledger(**read_json(folder / "ledger.json"))
         ledger.evaluation_tokens += engine.prefilled_tokens + engine.generated_tokens - before
         ledger.evaluation_seconds += time.perf_counter() - started
