@@ -4,10 +4,13 @@ Knows: which families there are. Doesn't know: how any of them works.
 """
 
 from thinkaloud.problems.families.bot import Bot
+from thinkaloud.problems.families.calls import Calls
 from thinkaloud.problems.families.chains import Chains
 from thinkaloud.problems.families.cups import Cups
 from thinkaloud.problems.families.gym import ChainSum, GreatestCommonDivisor, LegCounting
+from thinkaloud.problems.families.orders import Orders
 from thinkaloud.problems.families.pairs import Pairs
+from thinkaloud.problems.families.programs import Programs
 from thinkaloud.problems.types import Family
 
 FAMILIES: dict[str, Family] = {
@@ -17,6 +20,9 @@ FAMILIES: dict[str, Family] = {
         Chains(),
         Bot(),
         Pairs(),
+        Programs(),
+        Orders(),
+        Calls(),
         ChainSum(),
         GreatestCommonDivisor(),
         LegCounting(),
