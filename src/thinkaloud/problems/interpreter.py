@@ -80,8 +80,8 @@ class Function:
             result = run.block(self.body)
         except RecursionError:
             raise Refused("limit") from None
-        if type(result) not in (int, list):
-            raise Refused("error")
+        if type(result) is not list:
+            return _number(result)
         return result
 
 
@@ -222,9 +222,10 @@ class _Run:
             raise Refused("error")
         if name in ("max", "min") and not first:
             raise Refused("error")
-        made = {"sum": sum, "max": max, "min": min, "len": len, "sorted": sorted}
-        result = made[name](first)
-        return _bounded(result) if type(result) is int else result
+        if name == "sorted":
+            return sorted(first)
+        made: dict[str, Callable[[list[int]], int]] = {"sum": sum, "max": max, "min": min, "len": len}
+        return _bounded(made[name](first))
 
 
 def _number(value: Any) -> int:

@@ -39,9 +39,10 @@ def train_problems(recipe: Recipe, stage: StageSettings) -> list[Problem]:
 def held_out(recipe: Recipe, split: Split, count: int, stage: StageSettings, *, beyond: bool = False) -> list[Problem]:
     """`count` problems of "dev" or "test", equally many of each of the stage's families, the same for every seed.
 
-    `beyond` takes the levels past those that are trained on, of families that have such.
+    Of all families where the evaluation is of everything. `beyond` takes the levels past those that are trained on, of
+    families that have such.
     """
-    families = families_of(recipe, stage)
+    families = recipe.families if recipe.evaluation.everything else families_of(recipe, stage)
     if beyond:
         families = {name: family for name, family in families.items() if FAMILIES[name].beyond}
     share = -(-count // max(1, len(families)))

@@ -117,7 +117,11 @@ def _work(stage: StageSettings) -> float:
 
 def _run_stages(recipes: Sequence[Recipe], statuses: list[StageStatus]) -> Iterator[list[StageStatus]]:
     cores = os.cpu_count() or 1
-    inits = {(recipe.run.dir, name): stage.init for recipe in recipes for name, stage in recipe.stages.items()}
+    needs = {
+        (recipe.run.dir, name): {(recipe.run.dir, needed) for needed in stage.needs}
+        for recipe in recipes
+        for name, stage in recipe.stages.items()
+    }
     workers = max((recipe.run.workers or max(1, cores // recipe.run.threads) for recipe in recipes), default=1)
     threads = {recipe.run.dir: recipe.run.threads for recipe in recipes}
     running: dict[tuple[Path, str], subprocess.Popen[bytes]] = {}
@@ -128,11 +132,11 @@ def _run_stages(recipes: Sequence[Recipe], statuses: list[StageStatus]) -> Itera
             for key in [key for key, process in running.items() if process.poll() is not None]:
                 _check(key, running.pop(key))
             done = {(status.run, status.name) for status in statuses if status.state == "done"}
-            if done.issuperset(inits) and not running:
+            if done.issuperset(needs) and not running:
                 yield statuses
                 return
-            for key, init in inits.items():
-                ready = key not in done and key not in running and (init is None or (key[0], init) in done)
+            for key, needed in needs.items():
+                ready = key not in done and key not in running and needed <= done
                 if ready and len(running) < workers:
                     running[key] = _start(*key, threads[key[0]])
             yield statuses

@@ -8,6 +8,7 @@ from pydantic import Field
 from thinkaloud.base.config import Settings
 from thinkaloud.base.errors import UserError
 from thinkaloud.problems.sets import checked_levels, family_named
+from thinkaloud.rollouts.judge import JudgeSettings
 from thinkaloud.train.optimiser import OptimiserSettings
 
 
@@ -81,6 +82,8 @@ class EvaluationSettings(Settings):
     "replies a vote"
     budgets: list[int] = [8, 16, 24, 32, 40, 48]
     "thinking budgets in tokens"
+    everything: bool = False
+    "whether every stage is measured on all families of the recipe, not only on those that it uses"
     compare: list[str] = []
     "two stages, before and after, whose monologues are shown side by side"
 
@@ -105,6 +108,11 @@ class _StageSettings(Settings):
     optimiser: OptimiserSettings = OptimiserSettings()
     "rates and their course"
 
+    @property
+    def needs(self) -> list[str]:
+        """Stages that must be done before this one."""
+        return [] if self.init is None else [self.init]
+
 
 class SftSettings(_StageSettings):
     """Fine-tuning on demonstrations."""
@@ -124,6 +132,12 @@ class RlSettings(_StageSettings):
     "the stage also ends once that many replies were sampled; None: only the compute counts"
     reward: Literal["verdict", "format"] = "verdict"
     "what is rewarded: a right answer, or (a control) any answer after a closed thought"
+    form: float = Field(default=0.0, ge=0)
+    "what any answer after a closed thought earns besides (R1's reward of format)"
+    language: float = Field(default=0.0, ge=0)
+    "what such a reply earns besides, times the share of its words that are in the scripts of its question (R1's)"
+    judge: JudgeSettings | None = None
+    "a model that judges replies besides the verifier, behind any OpenAI-compatible address"
     brevity: float = Field(default=0.0, ge=0, lt=1)
     "what a right reply of max_tokens loses of its reward; shorter ones lose in proportion"
     problems: int = Field(default=32, ge=1)
@@ -192,6 +206,12 @@ class RftSettings(_StageSettings):
 
     kind: Literal["rft"]
     "fine-tuning on own verified replies"
+    source: str | None = None
+    "stage whose model gives the replies; None: the one that is trained"
+    shown: list[str] = []
+    "families whose demonstrations are learnt beside the replies"
+    shown_share: float = Field(default=0.25, ge=0, lt=1)
+    "most that those are of what is learnt"
     rounds: int = 1
     "rounds of sampling and fine-tuning"
     sampling: float = 0.35
@@ -202,6 +222,11 @@ class RftSettings(_StageSettings):
     "most different right replies kept a problem"
     temperature: float = 1.0
     "of the replies"
+
+    @property
+    def needs(self) -> list[str]:
+        """Its source as well."""
+        return super().needs + ([] if self.source is None else [self.source])
 
 
 class DistilSettings(_StageSettings):
@@ -269,12 +294,17 @@ def check(recipe: Recipe) -> None:
         _check_ways(name, settings.ways)
     known: list[str] = []
     for name, stage in recipe.stages.items():
-        if stage.init is not None and stage.init not in known:
-            raise UserError(f"stage {name} starts from {stage.init}, which is no stage before it")
+        for needed in stage.needs:
+            if needed not in known:
+                raise UserError(f"stage {name} starts from {needed}, which is no stage before it")
         for family, ways in stage.ways.items() if isinstance(stage, SftSettings) else ():
             if family not in recipe.families:
                 raise UserError(f"stage {name} has ways for {family}, which is no family of the recipe")
             _check_ways(family, ways)
+        named = stage.shown if isinstance(stage, RftSettings) else []
+        for family in [*stage.families, *named]:
+            if family not in recipe.families:
+                raise UserError(f"stage {name} names {family}, which is no family of the recipe")
         known.append(name)
     for name in [recipe.run.result, *recipe.evaluation.probe, *recipe.evaluation.compare]:
         if name not in known:

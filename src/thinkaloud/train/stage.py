@@ -22,6 +22,7 @@ from thinkaloud.model import ModelConfig, Transformer, load_model, save_model
 from thinkaloud.problems import Problem
 from thinkaloud.rollouts import Ask, Rollout, Sampling, attempt, collect
 from thinkaloud.rollouts.collect import noise_seed
+from thinkaloud.rollouts.judge import Judge
 from thinkaloud.text import ChatTemplate
 from thinkaloud.train.batches import Sample, batches
 from thinkaloud.train.checkpoints import drop_states, load_state, save_state
@@ -53,7 +54,9 @@ class Stage:
         self.problems = train_problems(recipe, self.settings)
         self.dev = held_out(recipe, "dev", recipe.evaluation.dev, self.settings)
         self.model = self._first_weights()
-        self.engine = Engine(self.model)
+        self.engine = self.sampler = Engine(self.model)
+        judge = self.settings.judge if isinstance(self.settings, RlSettings) else None
+        self.judge = Judge(judge) if judge is not None and judge.url is not None else None
         self.optimiser = Optimiser(self.model, self.settings.optimiser)
         self.ledger = Ledger()
         self.step, self.spent, self.measured = 0, 0.0, 0
@@ -118,10 +121,13 @@ class Stage:
         same as that of one never stopped.
         """
         if part == 0:
-            self.engine.forget()
-        before = self.engine.prefilled_tokens
-        groups = attempt(self.engine, self.template, asks, sampling, seed=self._seed("rollouts"))
-        prompt_tokens = self.engine.prefilled_tokens - before
+            self.sampler.forget()
+        before = self.sampler.prefilled_tokens
+        groups = attempt(self.sampler, self.template, asks, sampling, seed=self._seed("rollouts"))
+        if self.judge is not None:
+            judged = iter(self.judge.judged([rollout for group in groups for rollout in group], self.ledger))
+            groups = [[next(judged) for _ in group] for group in groups]
+        prompt_tokens = self.sampler.prefilled_tokens - before
         flat = [rollout for group in groups for rollout in group]
         generated = sum(len(rollout.ids) - rollout.prompt_tokens - rollout.prefix_tokens for rollout in flat)
         self.ledger.steered += sum(rollout.prefix_tokens > 0 for rollout in flat)

@@ -82,7 +82,7 @@ class Calls(Family):
     levels = (1, 2, 3, 4)
     ways = ("careful", "hasty")
     words = unique(
-        ["Tools", ":", ",", ".", "(", ")", "),", ").", "=", '="', '",', '")', "\n", "guess", NONE, " tool"]
+        ["Tools", ":", ",", ".", "(", ")", "),", ").", "=", '="', '",', '")', "\n", "guess", NONE, "tool"]
         + [" " + word for kind in KINDS for word in re.sub(r"\{\w+\}", "", kind.request).split()]
         + [space + word for kind in KINDS for word in kind.names for space in ("", " ")]
         + [
