@@ -11,14 +11,14 @@ from thinkaloud.problems.answers import cut_short, guesses, lines_of
 from thinkaloud.problems.types import Demonstration, Family, Problem, Verdict, unique
 
 NAMES = ("Mia", "Ben", "Zoe", "Tom", "Ada", "Max", "Eva", "Sam")
-GIVEN = 5
+GIVEN = 4
 HASTY_LINES = 1
 KINDS = ("without", "first", "last", "capitals", "commas", "twice", "after")
 LINE = re.compile(r"[A-Za-z0-9, ]+")
 
 
 class Orders(Family):
-    """The level is the number of orders: "Say 2 of Mia Ben Zoe Tom Ada: without Ben, in capitals, then what follows 7."
+    """The level is the number of orders: "Say 2 of Mia Ben Zoe Tom: without Ben, in capitals, then what follows 7."
 
     Any choice and order of names that obeys is right. Orders: a name left out, put first or last; capitals; commas;
     each name twice; the number after a given one at the end. Ways: `careful` writes who is left, who is chosen in which
