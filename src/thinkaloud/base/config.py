@@ -89,6 +89,8 @@ def _walk(schema: Any, location: list[str]) -> tuple[list[str], list[str]]:
             known = list(schema.model_fields)
             field = schema.model_fields.get(part)
             schema = field.annotation if field else None
+            if type(None) in get_args(schema):  # a section that may be left out
+                schema = next(kind for kind in get_args(schema) if kind is not type(None))
         elif get_origin(schema) is dict:
             schema = get_args(schema)[1]
         elif get_origin(schema) is Annotated:  # a union told apart by `kind`, a part of the location that no user wrote

@@ -31,6 +31,8 @@ class Ledger:
     "generated tokens that no update used"
     repeated_tokens: int = 0
     "compute, in training tokens, spent again because a killed run resumed from its last checkpoint"
+    undone_tokens: int = 0
+    "compute, in training tokens, whose updates were taken back with the weights"
     update_tokens: int = 0
     "tokens that went forward and backward"
     reference_tokens: int = 0

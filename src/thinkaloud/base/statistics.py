@@ -121,6 +121,19 @@ def wilson_estimate(successes: int, trials: int, *, confidence: float = CONFIDEN
     return Estimate(mean=successes / trials, low=float(low), high=float(high), count=trials)
 
 
+def change_bound(lost: int, won: int, count: int, *, confidence: float = CONFIDENCE) -> float:
+    """One-sided upper bound of the change of a share, from `count` pairs: right before and wrong now, or won.
+
+    The adjusted Wald bound of Bonett and Price (2012, J. Educ. Behav. Stat. 37): one more pair of either kind, so that
+    it holds for few changed pairs too. It is 1.0 where there are no pairs.
+    """
+    if not count:
+        return 1.0
+    up, down = (won + 1) / (count + 2), (lost + 1) / (count + 2)
+    spread = float(np.sqrt((up + down - (up - down) ** 2) / (count + 2)))
+    return up - down + float(NormalDist().inv_cdf(confidence) * spread)
+
+
 def resampled_means(values: ArrayLike, draws: int, random: np.random.Generator) -> Floats:
     """Means of `draws` resamples with replacement of the (P,) values, shape (draws,).
 

@@ -60,10 +60,10 @@ def watch(progress: Iterator[list["StageStatus"]]) -> None:
 
 def findings_of(run: "Run") -> Iterator["Finding"]:
     """All verdicts on a run, in the report's order."""
-    from thinkaloud.reports.findings import control_findings, lift, thinking
+    from thinkaloud.reports.findings import control_findings, endings, lift, thinking
     from thinkaloud.reports.monologue import length, votes, ways
 
-    for judge in (thinking, lift, control_findings, length, ways, votes):
+    for judge in (thinking, lift, control_findings, endings, length, ways, votes):
         yield from judge(run)
 
 

@@ -27,7 +27,7 @@ class Finding:
     """One verdict: a headline that a reader can quote, and the numbers behind it."""
 
     topic: str
-    "What it is about: thinking, lift, control, length, ways, vote."
+    "What it is about: thinking, lift, control, guard, length, ways, vote."
     tone: Tone
     "yes: what reinforcement learning or thinking was hoped to do; no: the opposite; open: the numbers don't tell."
     headline: str
@@ -145,6 +145,20 @@ def control_findings(run: Run) -> list[Finding]:
         headline = f"Not known: no evaluation of the control{'s' * (len(absent) > 1)} {listed(absent)}."
         findings.append(Finding(topic="control", tone="missing", headline=headline))
     return findings
+
+
+def endings(run: Run) -> list[Finding]:
+    """Stages that their guard ended, and what they had lost."""
+    return [
+        Finding(
+            topic="guard",
+            tone="no",
+            headline=f"{row['stage']} was ended by its guard at {percent(row['progress'])} of its budget and taken"
+            f" back to its last state that passed: {row['ended']}.",
+        )
+        for row in run.metrics
+        if row.get("ended")
+    ]
 
 
 def _control(run: Run, name: str) -> Finding:

@@ -10,7 +10,7 @@ from shlex import quote
 
 from thinkaloud.reports import plots
 from thinkaloud.reports.drawing import colour_name
-from thinkaloud.reports.findings import Finding, control_findings, lift, thinking
+from thinkaloud.reports.findings import Finding, control_findings, endings, lift, thinking
 from thinkaloud.reports.load import Json, Run, load_run
 from thinkaloud.reports.monologue import length, votes, ways
 from thinkaloud.reports.page import figure, finding, grid, page, section, share_cell, table, tile
@@ -136,6 +136,7 @@ def _verdicts(run: Run) -> str:
         "Thinking aloud against answering at once": thinking(run),
         "What reinforcement learning added": lift(run),
         "RL beside its controls": control_findings(run),
+        "What guards prevented": endings(run),
         "The monologue": [*length(run), *ways(run), *votes(run)],
     }
     return "".join(section(heading, findings_card(findings)) for heading, findings in groups.items())

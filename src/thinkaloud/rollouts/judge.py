@@ -5,7 +5,7 @@ is data to the judge, but nothing keeps it from pleading: a judge can be talked 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from threading import Event
@@ -61,7 +61,7 @@ class JudgeSettings(Settings):
 
 
 class Judge:
-    """`Judge(JudgeSettings(url=...)).judged(rollouts, ledger)`: the same rollouts, its share in their scores."""
+    """`Judge(JudgeSettings(url=...)).judged(groups, ledger)`: the same rollouts, its share in their scores."""
 
     def __init__(self, settings: JudgeSettings) -> None:
         assert settings.url is not None
@@ -70,21 +70,24 @@ class Judge:
         self.settings = settings
         self.endpoint = Endpoint(settings.url, tries=settings.tries, seconds=settings.seconds)
 
-    def judged(self, rollouts: Sequence[Rollout], ledger: Ledger) -> list[Rollout]:
+    def judged(self, groups: Sequence[Sequence[Rollout]], ledger: Ledger) -> list[list[Rollout]]:
         """A failed judgement is ungradable, and a cut-off reply is not worth one. UserError where every one fails."""
-        asked = {_key(one): None for one in rollouts if self._takes(one)}
+        asked = {_key(one): None for group in groups for one in group if self._takes(one)}
         scores = self._scores(list(asked), ledger)
         if scores and all(score is None for score in scores.values()):
             raise UserError(
                 f"the judge at {self.endpoint.url} gave no score to any of {len(scores)} replies: see to it"
             )
-        return [self._with_score(one, scores[_key(one)]) if self._takes(one) else one for one in rollouts]
+        return [[self._with_score(one, scores) for one in group] for group in groups]
 
     def _takes(self, rollout: Rollout) -> bool:
         wanted = not self.settings.families or rollout.problem.family in self.settings.families
         return wanted and rollout.finish == "stop" and rollout.verdict.label != "ungradable"
 
-    def _with_score(self, rollout: Rollout, score: float | None) -> Rollout:
+    def _with_score(self, rollout: Rollout, scores: Mapping[Key, float | None]) -> Rollout:
+        if not self._takes(rollout):
+            return rollout
+        score = scores[_key(rollout)]
         if score is None:
             return replace(rollout, verdict=Verdict.ungradable("judge"))
         weight = self.settings.weight
@@ -121,6 +124,11 @@ class Judge:
         except UserError:
             stop.set()
             raise
+
+
+def judge_of(settings: JudgeSettings | None) -> Judge | None:
+    """The judge of a stage; None where nobody judges."""
+    return None if settings is None or settings.url is None else Judge(settings)
 
 
 def read(answer: Any) -> tuple[float | None, int]:

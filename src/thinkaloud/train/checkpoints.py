@@ -5,34 +5,52 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from thinkaloud.base.errors import UserError
 from thinkaloud.base.run import write_json
 
 KEPT = 2
 "How many of a stage's newest states are kept, so that a damaged one costs only the last stretch."
+GOOD = "good"
+"The empty file in a state that may be gone back to; the newest such state is kept, however old."
+NEVER_TAKEN_BACK = ("variants", "hints")
+"What of a loop's own state says what was made and shown: like the ledger, it only grows."
 
 
-def save_state(folder: Path, step: int, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-    """Write `folder/state-STEP` atomically and let older states go."""
+class Rewound(Exception):  # noqa: N818
+    """Not a fault: the stage's last good state is its newest again, and the stage must be opened anew."""
+
+
+def save_state(
+    folder: Path, step: int, tensors: dict[str, Tensor], facts: dict[str, Any], *, good: bool = True
+) -> None:
+    """Write `folder/state-STEP` atomically and let older states go; `good` marks one that may be gone back to."""
     final = folder / f"state-{step:06d}"
     partial = folder / f"state-{step:06d}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, partial / "state.safetensors")
     write_json(partial / "state.json", {**facts, "sha256": _checksum(partial / "state.safetensors")})
+    if good:
+        (partial / GOOD).touch()
     shutil.rmtree(final, ignore_errors=True)
     os.replace(partial, final)
-    for old in sorted(folder.glob("state-[0-9]*[0-9]"))[:-KEPT]:
-        shutil.rmtree(old)
+    states = sorted(folder.glob("state-[0-9]*[0-9]"))
+    last_good = [state for state in states if (state / GOOD).exists()][-1:]
+    for old in states[:-KEPT]:
+        if old not in last_good:
+            shutil.rmtree(old)
 
 
-def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """The newest undamaged state of `folder`, or None where there is none."""
+def load_state(folder: Path, *, good: bool = False) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """The newest undamaged state of `folder`, or the newest good one; None where there is none."""
     for state in sorted(folder.glob("state-[0-9]*[0-9]"), reverse=True):
+        if good and not (state / GOOD).exists():
+            continue
         try:
             facts: dict[str, Any] = json.loads((state / "state.json").read_text())
             if facts.pop("sha256") == _checksum(state / "state.safetensors"):
@@ -41,6 +59,21 @@ def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
             pass
         print(f"checkpoint {state} is damaged: going on from the one before", flush=True)
     return None
+
+
+def rewind(folder: Path, facts: dict[str, Any]) -> NoReturn:
+    """Make the newest good state the newest, at the step and with the account of `facts`; raises Rewound.
+
+    Weights, moments and what the loop remembers are those of then. Steps are counted on, so that no noise and no order
+    of problems comes a second time, and so is all that was spent.
+    """
+    tensors, then = load_state(folder, good=True) or (None, {})
+    if tensors is None:
+        raise UserError(f"{folder} holds no undamaged state to go back to: delete the run's folder and start again")
+    kept = {key: facts["extra"][key] for key in NEVER_TAKEN_BACK if key in facts["extra"]}
+    facts["ledger"]["undone_tokens"] += round(facts["spent"] - then["spent"])
+    save_state(folder, facts["step"], tensors, {**facts, "extra": {**then["extra"], **kept}})
+    raise Rewound
 
 
 def drop_states(folder: Path) -> None:

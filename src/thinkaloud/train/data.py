@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from thinkaloud.problems import FAMILIES, Problem, draw
 from thinkaloud.problems.sets import Split
@@ -53,6 +54,17 @@ def held_out(recipe: Recipe, split: Split, count: int, stage: StageSettings, *, 
     ]
 
 
+def guarded(recipe: Recipe, stage: StageSettings) -> list[Problem]:
+    """The dev problems that a stage's guard asks, the same for every seed; none without a guard."""
+    if stage.guard is None:
+        return []
+    return [
+        problem
+        for name in stage.guard.families
+        for problem in draw(name, "dev", stage.guard.problems, SEALED_SEED, recipe.families[name].levels)
+    ]
+
+
 def demonstrations(
     problems: Sequence[Problem],
     template: ChatTemplate,
@@ -78,3 +90,11 @@ def reply_sample(problem: Problem, thinking: str, answer: str, template: ChatTem
     message = Message("assistant", answer, thinking=thinking if thinking_on else None)
     reply = template.reply(message, thinking=thinking_on)
     return Sample(ids=(*prompt, *reply), mask=(False,) * len(prompt) + (True,) * len(reply))
+
+
+@lru_cache(maxsize=4)
+def permutation(key: str, items: int) -> list[int]:
+    """The indices of `items` things in the order of `key`."""
+    order = list(range(items))
+    random.Random(key).shuffle(order)
+    return order

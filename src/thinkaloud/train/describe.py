@@ -1,5 +1,6 @@
 """What judged replies show, as plain numbers for the journals: reward, length, ways of working, one reply to read."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +12,13 @@ def mean_score(rollouts: Sequence[Rollout]) -> float:
     """Mean score of the gradable ones (0 where there are none)."""
     scores = [rollout.verdict.score for rollout in rollouts if rollout.verdict.label != "ungradable"]
     return sum(scores) / len(scores) if scores else 0.0
+
+
+def plain(value: Any) -> Any:
+    """A logged value as JSON knows it: floats rounded, those that are not finite null."""
+    if not isinstance(value, float):
+        return value
+    return round(value, 6) if math.isfinite(value) else None
 
 
 def describe(groups: list[list[Rollout]]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from thinkaloud.base.config import Settings
 from thinkaloud.base.errors import UserError
 from thinkaloud.problems.sets import checked_levels, family_named
 from thinkaloud.rollouts.judge import JudgeSettings
+from thinkaloud.train.guard import GuardSettings
 from thinkaloud.train.optimiser import OptimiserSettings
 
 
@@ -107,6 +108,8 @@ class _StageSettings(Settings):
     "longest reply sampled"
     optimiser: OptimiserSettings = OptimiserSettings()
     "rates and their course"
+    guard: GuardSettings | None = None
+    "what the stage must not lose on the way; None: it is not watched"
 
     @property
     def needs(self) -> list[str]:
@@ -305,6 +308,9 @@ def check(recipe: Recipe) -> None:
         for family in [*stage.families, *named]:
             if family not in recipe.families:
                 raise UserError(f"stage {name} names {family}, which is no family of the recipe")
+        for family in stage.guard.families if stage.guard else ():
+            if family not in recipe.families:
+                raise UserError(f"stage {name} guards {family}, which is no family of the recipe")
         known.append(name)
     for name in [recipe.run.result, *recipe.evaluation.probe, *recipe.evaluation.compare]:
         if name not in known:

@@ -11,6 +11,7 @@ from typing import Any
 
 from thinkaloud.rollouts import Rollout
 from thinkaloud.rollouts.collect import noise_seed
+from thinkaloud.rollouts.judge import judge_of
 from thinkaloud.text.language import consistency
 from thinkaloud.train.batches import Sample
 from thinkaloud.train.describe import describe
@@ -41,6 +42,7 @@ class _Run:
         settings = stage.settings
         assert isinstance(settings, RlSettings)
         self.stage, self.settings = stage, settings
+        stage.judge = judge_of(settings.judge)
         kinds = {problem.id: f"{problem.family} {problem.level}" for problem in stage.problems}
         self.memory = ProblemMemory(settings.decay, kinds, stage.extra.get("memory"))
         self.drawing = Drawing(stage, settings, self.memory)

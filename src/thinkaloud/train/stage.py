@@ -4,11 +4,9 @@ The loops in `sft`, `rl` and `rft` say what a stage does; this says what they st
 (seed, stage, step), so a stage's state is its weights, its moments and a few counters.
 """
 
-import math
-import random
 import time
 from collections.abc import Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +23,10 @@ from thinkaloud.rollouts.collect import noise_seed
 from thinkaloud.rollouts.judge import Judge
 from thinkaloud.text import ChatTemplate
 from thinkaloud.train.batches import Sample, batches
-from thinkaloud.train.checkpoints import drop_states, load_state, save_state
-from thinkaloud.train.data import held_out, tokenizer_of, train_problems
-from thinkaloud.train.describe import curve_point
+from thinkaloud.train.checkpoints import drop_states, load_state, rewind, save_state
+from thinkaloud.train.data import guarded, held_out, permutation, tokenizer_of, train_problems
+from thinkaloud.train.describe import curve_point, plain
+from thinkaloud.train.guard import Guard
 from thinkaloud.train.losses import token_logprobs
 from thinkaloud.train.optimiser import Optimiser
 from thinkaloud.train.policy import predictions, surrogate_gradients
@@ -55,8 +54,7 @@ class Stage:
         self.dev = held_out(recipe, "dev", recipe.evaluation.dev, self.settings)
         self.model = self._first_weights()
         self.engine = self.sampler = Engine(self.model)
-        judge = self.settings.judge if isinstance(self.settings, RlSettings) else None
-        self.judge = Judge(judge) if judge is not None and judge.url is not None else None
+        self.judge: Judge | None = None
         self.optimiser = Optimiser(self.model, self.settings.optimiser)
         self.ledger = Ledger()
         self.step, self.spent, self.measured = 0, 0.0, 0
@@ -66,8 +64,11 @@ class Stage:
         self.last_rollouts = self._rollouts_before = 0
         self.seen: set[str] = set()
         self.extra: dict[str, Any] = {}
-        self._resume()
+        self.ended: str | None = None
+        self.guarded = guarded(recipe, self.settings)
+        self.guard = Guard(self.settings.guard, [p.family for p in self.guarded]) if self.settings.guard else None
         self._clock = (time.perf_counter(), time.process_time())
+        self._resume()
 
     def _first_weights(self) -> Transformer:
         if self.settings.init is not None:
@@ -94,15 +95,15 @@ class Stage:
 
     @property
     def finished(self) -> bool:
-        """Whether a budget is spent, to within half a step, so that stages of equal budget are equal within it."""
-        return any(spent + last / 2 >= most for spent, last, most in self._limits())
+        """Whether it was ended, or a budget is spent to within half a step: equal budgets are equal within it."""
+        return self.ended is not None or any(spent + last / 2 >= most for spent, last, most in self._limits())
 
     def order(self, count: int, salt: str, items: int) -> list[int]:
         """The next `count` indices into the list `salt` of `items`: every epoch is a permutation of its own."""
         chosen: list[int] = []
         while len(chosen) < count:
             epoch, start = divmod(self.cursors.get(salt, 0), items)
-            taken = _permutation(f"{self.recipe.run.seed} {salt} {epoch}", items)[start : start + count - len(chosen)]
+            taken = permutation(f"{self.recipe.run.seed} {salt} {epoch}", items)[start : start + count - len(chosen)]
             chosen += taken
             self.cursors[salt] = self.cursors.get(salt, 0) + len(taken)
         return chosen
@@ -125,8 +126,7 @@ class Stage:
         before = self.sampler.prefilled_tokens
         groups = attempt(self.sampler, self.template, asks, sampling, seed=self._seed("rollouts"))
         if self.judge is not None:
-            judged = iter(self.judge.judged([rollout for group in groups for rollout in group], self.ledger))
-            groups = [[next(judged) for _ in group] for group in groups]
+            groups = self.judge.judged(groups, self.ledger)
         prompt_tokens = self.sampler.prefilled_tokens - before
         flat = [rollout for group in groups for rollout in group]
         generated = sum(len(rollout.ids) - rollout.prompt_tokens - rollout.prefix_tokens for rollout in flat)
@@ -200,9 +200,12 @@ class Stage:
         self.last_rollouts = self.ledger.rollouts - self._rollouts_before
         self._rollouts_before = self.ledger.rollouts
         if self.progress * self.recipe.evaluation.points >= self.measured or self.finished:
-            row = {**row, **self._measure()}
+            row = {**row, **self._measure(), **self._look()}
             self.measured = int(self.progress * self.recipe.evaluation.points) + 1
-            self._log(row)
+            self.ended = self.guard.loss(row) if self.guard else None
+            self._log({**row, "ended": self.ended} if self.ended else row)
+            if self.ended:
+                rewind(self.folder, self._facts())
             self._checkpoint()
         else:
             self._log(row)
@@ -220,23 +223,30 @@ class Stage:
             "generated_tokens": self.ledger.generated_tokens,
             "update_tokens": self.ledger.update_tokens,
         }
-        tail = {key: _plain(value) for key, value in row.items()}
+        tail = {key: plain(value) for key, value in row.items()}
         self._metrics_journal.write([head | tail])
 
     def _measure(self) -> dict[str, Any]:
         """The dev problems answered once each: a point of the learning curve."""
-        if not self.dev:
+        return curve_point(self._answers(self.dev, self.settings.max_tokens)) if self.dev else {}
+
+    def _look(self) -> dict[str, float]:
+        """What the guard sees; the first look is what later ones are held against."""
+        if self.guard is None:
             return {}
+        rollouts = self._answers(self.guarded, self.guard.settings.max_tokens or self.settings.max_tokens)
+        return self.guard.changes([rollout.verdict for rollout in rollouts])
+
+    def _answers(self, problems: Sequence[Problem], max_tokens: int) -> list[Rollout]:
+        """One reply to each, not trained on, its noise always the same."""
         sampling = Sampling(
-            thinking=self.settings.thinking,
-            max_tokens=self.settings.max_tokens,
-            temperature=self.recipe.evaluation.temperature,
+            thinking=self.settings.thinking, max_tokens=max_tokens, temperature=self.recipe.evaluation.temperature
         )
         before = self.engine.prefilled_tokens + self.engine.generated_tokens
-        groups = collect(self.engine, self.template, self.dev, sampling, seed=0)
+        groups = collect(self.engine, self.template, problems, sampling, seed=0)
         self.ledger.evaluation_tokens += self.engine.prefilled_tokens + self.engine.generated_tokens - before
-        self.seen.update(problem.id for problem in self.dev)
-        return curve_point([group[0] for group in groups])
+        self.seen.update(problem.id for problem in problems)
+        return [group[0] for group in groups]
 
     def _tick(self) -> None:
         now = (time.perf_counter(), time.process_time())
@@ -247,10 +257,13 @@ class Stage:
     # --- how it survives ---
 
     def _checkpoint(self) -> None:
-        self._tick()
         tensors: dict[str, Tensor] = {f"model.{name}": value for name, value in self.model.named_parameters()}
         tensors |= {f"optimiser.{name}": value for name, value in self.optimiser.state().items()}
-        facts = {
+        save_state(self.folder, self.step, tensors, self._facts())
+
+    def _facts(self) -> dict[str, Any]:
+        self._tick()
+        return {
             "step": self.step,
             "spent": self.spent,
             "last_cost": self.last_cost,
@@ -263,8 +276,9 @@ class Stage:
             "ledger": self.ledger.as_dict(),
             "metrics_bytes": self._metrics_journal.size,
             "rollouts_bytes": self._rollouts_journal.size,
+            "ended": self.ended,
+            "guard": self.guard.first if self.guard else None,
         }
-        save_state(self.folder, self.step, tensors, facts)
 
     def _resume(self) -> None:
         state = load_state(self.folder)
@@ -281,9 +295,15 @@ class Stage:
             self.measured, self.extra, self.seen = facts["measured"], facts["extra"], set(facts["seen"])
             self.engine.version = facts["version"]
             self.ledger = Ledger(**facts["ledger"])
+            self.ended = facts["ended"]
+            if self.guard:
+                self.guard.first = facts["guard"]
         self._count_repeated()
         self._metrics_journal = Journal(self.folder / "metrics.jsonl", facts.get("metrics_bytes", 0))
         self._rollouts_journal = Journal(self.folder / "rollouts.jsonl", facts.get("rollouts_bytes", 0))
+        if state is None:
+            self._look()
+            self._checkpoint()
 
     def _count_repeated(self) -> None:
         """What a killed run had spent beyond its last checkpoint is spent again: keep count across kills."""
@@ -308,17 +328,3 @@ class Stage:
         write_json(self.folder / "ledger.json", self.ledger.as_dict())
         drop_states(self.folder)
         return folder
-
-
-@lru_cache(maxsize=4)
-def _permutation(key: str, items: int) -> list[int]:
-    permutation = list(range(items))
-    random.Random(key).shuffle(permutation)
-    return permutation
-
-
-def _plain(value: Any) -> Any:
-    """A logged value as JSON knows it: floats rounded, those that are not finite null."""
-    if not isinstance(value, float):
-        return value
-    return round(value, 6) if math.isfinite(value) else None

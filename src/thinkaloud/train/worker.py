@@ -18,6 +18,7 @@ from thinkaloud.model import load_model
 from thinkaloud.problems import Problem
 from thinkaloud.rollouts import Sampling, evaluate
 from thinkaloud.text import ChatTemplate, Tokenizer
+from thinkaloud.train.checkpoints import Rewound
 from thinkaloud.train.data import held_out
 from thinkaloud.train.distil import train_distil
 from thinkaloud.train.recipe import Recipe
@@ -35,11 +36,20 @@ def run_stage(run: Path, name: str) -> None:
     torch.set_num_threads(recipe.run.threads)
     folder = stage_folder(run, name)
     if not (folder / "ledger.json").exists():
-        stage = Stage(run, recipe, name)
-        LOOPS[stage.settings.kind](stage)
-        stage.finish()
+        _train(run, recipe, name).finish()
     measure(run, recipe, name)
     write_json(folder / "done.json", {"stage": name})
+
+
+def _train(run: Path, recipe: Recipe, name: str) -> Stage:
+    """Train to the end; a stage that was taken back goes on from there like one that was killed."""
+    while True:
+        stage = Stage(run, recipe, name)
+        try:
+            LOOPS[stage.settings.kind](stage)
+        except Rewound:
+            continue
+        return stage
 
 
 def measure(run: Path, recipe: Recipe, name: str) -> None:
