@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from thinkaloud.base import endpoint
-from thinkaloud.base.config import parse_settings, to_toml
+from thinkaloud.base.config import load_settings, parse_settings, to_toml
 from thinkaloud.base.errors import UserError
 from thinkaloud.base.ledger import Ledger
 from thinkaloud.base.run import read_json, read_jsonl, write_text
@@ -23,6 +23,7 @@ from thinkaloud.rollouts import Rollout
 from thinkaloud.rollouts.judge import Judge, JudgeSettings, judge_of, read
 from thinkaloud.text.language import consistency
 from thinkaloud.train import rft
+from thinkaloud.train.pipeline import train
 from thinkaloud.train.recipe import Recipe, RlSettings, check
 from thinkaloud.train.rl import _Run
 from thinkaloud.train.stage import stage_folder
@@ -300,3 +301,26 @@ def test_what_a_stage_names_must_be_there(tmp_path: Path, stage: dict[str, Any],
     recipe["stages"]["base"] = {"budget": 1, **stage}
     with pytest.raises(UserError, match=words):
         check(parse_settings(Recipe, recipe, "test"))
+
+
+# --- the recipes themselves ---
+
+ROOT = Path(__file__).parents[1]
+LITTLE = ["model.hidden_size=32", "model.num_hidden_layers=1", "evaluation.test=40", "evaluation.dev=16"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "judged"), [("qwq", "general"), ("r1", "rl2")])
+def test_the_published_recipes_run_from_end_to_end(tmp_path: Path, name: str, judged: str) -> None:
+    """With a fiftieth of their budgets, and a judge turned on by one override."""
+    path = ROOT / "recipes" / f"{name}.toml"
+    whole = load_settings(Recipe, path)
+    check(whole)
+    little = [f"stages.{stage}.budget={settings.budget / 50}" for stage, settings in whole.stages.items()]
+    with judging(lambda prompt: str(len(prompt) % 11)) as url:
+        changes = [f"run.dir={tmp_path / name}", *LITTLE, *little, f"stages.{judged}.judge.url={url}"]
+        changes += [f"stages.{judged}.guard.problems=20"] * (whole.stages[judged].guard is not None)
+        for _ in train([load_settings(Recipe, path, changes)]):
+            pass
+    assert set(read_json(tmp_path / name / "summary.json")["models"]) == set(whole.stages)
+    assert read_json(stage_folder(tmp_path / name, judged) / "ledger.json")["judge_calls"] > 0
