@@ -21,7 +21,7 @@ from thinkaloud.problems import FAMILIES, Problem, Verdict
 from thinkaloud.problems.types import Demonstration, Family
 from thinkaloud.reports.findings import endings
 from thinkaloud.reports.load import Run
-from thinkaloud.train.checkpoints import Rewound, load_state, rewind, save_state
+from thinkaloud.train.checkpoints import Rewound, last_good, load_state, rewind, save_state
 from thinkaloud.train.guard import Guard, GuardSettings
 from thinkaloud.train.recipe import Recipe, check
 from thinkaloud.train.stage import Stage, stage_folder
@@ -66,14 +66,16 @@ def verdicts(marks: str) -> list[Verdict]:
 
 def test_each_family_is_held_against_its_own_start() -> None:
     """What one family gains hides nothing of what another loses; ungradable replies count for nobody."""
-    guard = Guard(GuardSettings(families=["a", "b"]), ["a"] * 100 + ["b"] * 100)
+    problem = FAMILIES["cups"].generate(random.Random(1), 3)
+    problems = [replace(problem, family=name) for name in ["a"] * 100 + ["b"] * 100]
+    guard = Guard(GuardSettings(families=["a", "b"]), problems)
     start = guard.changes(verdicts("r" * 50 + "w" * 50 + "r" * 90 + "w" * 10))
     assert start["guard_a"] == 0.5 and start["guard_change_b"] == 0.0 and guard.loss(start) is None
     row = guard.changes(verdicts("r" * 100 + "w" * 20 + "r" * 60 + "u" * 20))
     assert row["guard_change_a"] == 0.5 and row["guard_change_b"] == -20 / 80
     lost = guard.loss(row)
     assert lost is not None and lost.startswith("b lost 25.0 points") and "a lost" not in lost
-    assert Guard(GuardSettings(families=["b"], margin=0.3), guard.families).loss(row) is None
+    assert Guard(GuardSettings(families=["b"], margin=0.3), problems).loss(row) is None
     nothing = guard.changes(verdicts("u" * 200))
     assert nothing["guard_a"] == 0.0 and guard.loss(nothing) is None
 
@@ -91,7 +93,7 @@ def test_the_newest_good_state_is_kept_and_gone_back_to(tmp_path: Path) -> None:
         save_state(tmp_path, step, {"w": torch.full((2,), float(step))}, facts(step, extra=extra), good=good)
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"state-00000{step}" for step in (2, 4, 5)]
     with pytest.raises(Rewound):
-        rewind(tmp_path, facts(7, extra={"memory": 7, "variants": [2, 7]}, ended="lost"))
+        rewind(tmp_path, last_good(tmp_path), facts(7, extra={"memory": 7, "variants": [2, 7]}, ended="lost"))
     tensors, found = load_state(tmp_path) or ({}, {})
     assert tensors["w"].tolist() == [2.0, 2.0] and (found["step"], found["spent"], found["ended"]) == (7, 70.0, "lost")
     assert found["extra"] == {"memory": 2, "variants": [2, 7]} and found["ledger"]["undone_tokens"] == 50
@@ -101,7 +103,7 @@ def test_the_newest_good_state_is_kept_and_gone_back_to(tmp_path: Path) -> None:
 def test_without_a_good_state_it_says_what_to_do(tmp_path: Path) -> None:
     save_state(tmp_path, 1, {"w": torch.zeros(1)}, facts(1), good=False)
     with pytest.raises(UserError, match="no undamaged state"):
-        rewind(tmp_path, facts(2))
+        last_good(tmp_path)
 
 
 # --- stages ---
@@ -198,7 +200,8 @@ def test_a_stage_that_loses_what_it_must_keep_is_taken_back_and_ends(finished: P
     rows = read_jsonl(stage_folder(finished, "spoilt") / "metrics.jsonl")
     ended = [row["ended"] for row in rows if "ended" in row]
     assert len(ended) == 1 and rows[-1]["ended"] == ended[0] and ended[0].startswith("toss lost")
-    assert rows[-1]["guard_toss"] < 0.8 and rows[-1]["guard_bound_toss"] < -0.01 and rows[-1]["progress"] < 1
+    assert rows[-2]["guard_toss"] < 0.8 and rows[-2]["guard_bound_toss"] < -0.01 and rows[-2]["progress"] < 1
+    assert rows[-1]["taken_back_to"] < rows[-1]["step"] == rows[-2]["step"]
     assert accuracy(finished, "unguarded", "spin") < 0.3 < 0.9 < accuracy(finished, "spoilt", "spin")
     ledger = read_json(stage_folder(finished, "spoilt") / "ledger.json")
     assert 0 < ledger["undone_tokens"] <= rows[-1]["spent"] + 1

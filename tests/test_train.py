@@ -524,7 +524,7 @@ def test_a_stage_killed_while_it_tidies_up_is_not_trained_again(
     run = tmp_path / "run"
     coin_recipe(run)
     with monkeypatch.context() as patch:
-        patch.setattr("thinkaloud.train.stage.drop_states", lambda folder: (_ for _ in ()).throw(Interrupted()))
+        patch.setattr("thinkaloud.train.checkpoints.drop_states", lambda folder: (_ for _ in ()).throw(Interrupted()))
         with pytest.raises(Interrupted):
             run_stage(run, "start")
     with monkeypatch.context() as patch:

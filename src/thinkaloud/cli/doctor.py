@@ -1,4 +1,4 @@
-"""`thinkaloud doctor`: whether what we rely on works on this machine."""
+"""`thinkaloud doctor`: why a run does not learn, and whether what we rely on works on this machine."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +13,9 @@ MOST_FAULTS = 5
 
 
 def doctor(
+    run: Annotated[
+        Path | None, typer.Argument(metavar="[RUN]", help="A run's folder, finished or not: why does it not learn?")
+    ] = None,
     verifiers: Annotated[bool, typer.Option("--verifiers", help="Test every verifier on known answers.")] = False,
     data: Annotated[
         Path | None, typer.Option(help="A folder with published problem sets: judge all their references too.")
@@ -21,12 +24,33 @@ def doctor(
         bool, typer.Option("--unsafe-exec", help="Run programs WITHOUT isolation, with limits on resources only.")
     ] = False,
 ) -> None:
-    """Check what we rely on; exit code 1 when something is at fault.
+    """Say why a run does not learn and what to change, or check what we rely on; exit code 1 where something is amiss.
 
-    Example: thinkaloud doctor --verifiers
+    Examples: thinkaloud doctor runs/demo; thinkaloud doctor --verifiers
     """
-    if not verifiers:
-        raise UserError("nothing to check: say what, as in thinkaloud doctor --verifiers")
+    if run is None and not verifiers:
+        raise UserError("nothing to check: say what, as in thinkaloud doctor RUN or thinkaloud doctor --verifiers")
+    faults = (_run_faults(run) if run is not None else 0, _verifier_faults(data, unsafe_exec) if verifiers else 0)
+    if any(faults):
+        raise typer.Exit(1)
+
+
+def _run_faults(run: Path) -> int:
+    """Tell what is wrong with each stage of a run; how much that is."""
+    from thinkaloud.reports.diagnosis import examine
+
+    found = examine(run)
+    for stage, diagnoses in found.items():
+        for one in diagnoses:
+            say(f"{stage}, {one.name}: {one.words}.")
+            say(f"    Cure: {one.cure}.")
+        if not diagnoses:
+            say(f"{stage}: nothing to complain of")
+    return sum(map(len, found.values()))
+
+
+def _verifier_faults(data: Path | None, unsafe_exec: bool) -> int:
+    """Test the verifiers, and references where there are any; how many verdicts are not what they must be."""
     from thinkaloud.problems.checks import outcome, self_test
     from thinkaloud.problems.published import published
     from thinkaloud.problems.sandbox.isolation import CURE, MONTY, bubblewrap_fault, sandbox_here
@@ -51,4 +75,4 @@ def doctor(
     faults = sum(len(one.faults) for one in outcomes)
     if faults:
         complain(f"{faults} verdicts are not what they must be")
-        raise typer.Exit(1)
+    return faults

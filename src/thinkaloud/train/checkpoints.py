@@ -7,11 +7,14 @@ import shutil
 from pathlib import Path
 from typing import Any, NoReturn
 
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from thinkaloud.base.errors import UserError
-from thinkaloud.base.run import write_json
+from thinkaloud.base.run import read_json, read_jsonl, write_json
+from thinkaloud.model import Transformer
+from thinkaloud.train.optimiser import Optimiser
 
 KEPT = 2
 "How many of a stage's newest states are kept, so that a damaged one costs only the last stretch."
@@ -19,6 +22,9 @@ GOOD = "good"
 "The empty file in a state that may be gone back to; the newest such state is kept, however old."
 NEVER_TAKEN_BACK = ("variants", "hints")
 "What of a loop's own state says what was made and shown: like the ledger, it only grows."
+
+MOMENTS = "optimiser."
+"What the names of an optimiser's tensors begin with."
 
 
 class Rewound(Exception):  # noqa: N818
@@ -61,19 +67,55 @@ def load_state(folder: Path, *, good: bool = False) -> tuple[dict[str, Tensor], 
     return None
 
 
-def rewind(folder: Path, facts: dict[str, Any]) -> NoReturn:
-    """Make the newest good state the newest, at the step and with the account of `facts`; raises Rewound.
+State = tuple[dict[str, Tensor], dict[str, Any]]
+"Tensors by name, and facts."
+
+
+def last_good(folder: Path) -> State:
+    """The newest good state; UserError where there is none, for a stage writes one before its first step."""
+    state = load_state(folder, good=True)
+    if state is None:
+        raise UserError(f"{folder} holds no undamaged state to go back to: delete the run's folder and start again")
+    return state
+
+
+def rewind(folder: Path, good: State, facts: dict[str, Any]) -> NoReturn:
+    """Make `good` the newest state, at the step and with the account of `facts`; raises Rewound.
 
     Weights, moments and what the loop remembers are those of then. Steps are counted on, so that no noise and no order
     of problems comes a second time, and so is all that was spent.
     """
-    tensors, then = load_state(folder, good=True) or (None, {})
-    if tensors is None:
-        raise UserError(f"{folder} holds no undamaged state to go back to: delete the run's folder and start again")
+    tensors, then = good
     kept = {key: facts["extra"][key] for key in NEVER_TAKEN_BACK if key in facts["extra"]}
     facts["ledger"]["undone_tokens"] += round(facts["spent"] - then["spent"])
     save_state(folder, facts["step"], tensors, {**facts, "extra": {**then["extra"], **kept}})
     raise Rewound
+
+
+def tensors_of(model: Transformer, optimiser: Optimiser) -> dict[str, Tensor]:
+    """Weights and moments by name, for a state."""
+    tensors: dict[str, Tensor] = {f"model.{name}": value for name, value in model.named_parameters()}
+    return tensors | {f"{MOMENTS}{name}": value for name, value in optimiser.state().items()}
+
+
+def take_up(model: Transformer, optimiser: Optimiser, tensors: dict[str, Tensor]) -> None:
+    """Set weights and moments to what `tensors_of` gave."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(tensors[f"model.{name}"])
+    moments = {name: tensor for name, tensor in tensors.items() if name.startswith(MOMENTS)}
+    optimiser.load_state({name.removeprefix(MOMENTS): tensor for name, tensor in moments.items()})
+
+
+def count_repeated(folder: Path, spent: float) -> float:
+    """What a killed run had spent beyond its last checkpoint is spent again: its sum, kept across kills."""
+    rows = read_jsonl(folder / "metrics.jsonl")
+    counted = folder / "repeated.json"
+    before: float = read_json(counted) if counted.exists() else 0.0
+    lost = max(0.0, rows[-1]["spent"] - spent) if rows else 0.0
+    if lost:
+        write_json(counted, before + lost)
+    return before + lost
 
 
 def drop_states(folder: Path) -> None:

@@ -7,6 +7,14 @@ from typing import Any
 
 from thinkaloud.rollouts import Rollout
 
+LOOP = 36
+"Ids at a reply's end that are looked at for a loop: up to twelve, three times, which no honest work ends in."
+AGREED = 0.75
+"Share of a group's replies that state one and the same answer for the group to be agreed."
+NO_FORM = ("no answer", "no number", "no letter", "no call", "no JSON", "no literal", "unreadable", "invalid")
+"Reasons of verdicts on answers that could not be read."
+UNGRADED = "ungradable"
+
 
 def mean_score(rollouts: Sequence[Rollout]) -> float:
     """Mean score of the gradable ones (0 where there are none)."""
@@ -21,6 +29,34 @@ def plain(value: Any) -> Any:
     return round(value, 6) if math.isfinite(value) else None
 
 
+def loops(ids: Sequence[int]) -> bool:
+    """Whether the last LOOP ids are one piece three times or more."""
+    end = tuple(ids[-LOOP:])
+    return len(end) == LOOP and any(end[period:] == end[:-period] for period in range(1, LOOP // 3 + 1))
+
+
+def faults(groups: list[list[Rollout]]) -> dict[str, float]:
+    """Shares of replies and of groups that a doctor asks for."""
+    flat = [rollout for group in groups for rollout in group]
+    graded = [labels for labels in ([r.verdict.label for r in group] for group in groups) if set(labels) != {UNGRADED}]
+    answers = [Counter(r.answer.strip() for r in group if r.finish == "stop") for group in groups]
+    shares = {
+        "ungradable": [rollout.verdict.label == UNGRADED for rollout in flat],
+        "unreadable": [r.finish == "stop" and (not r.answer.strip() or r.verdict.reason in NO_FORM) for r in flat],
+        "looping": [loops(rollout.ids[rollout.prompt_tokens :]) for rollout in flat],
+        "thoughtless": [r.way != "direct" and not r.thinking.strip() and r.verdict.label == "right" for r in flat],
+        "all_right": [set(labels) <= {"right", UNGRADED} for labels in graded],
+        "all_wrong": [set(labels) <= {"wrong", UNGRADED} for labels in graded],
+        "agreed_wrong": [
+            all(r.verdict.label == "wrong" for r in group)
+            and len(group) > 1
+            and max((count for answer, count in said.items() if answer), default=0) >= AGREED * len(group)
+            for group, said in zip(groups, answers, strict=True)
+        ],
+    }
+    return {name: sum(flags) / max(1, len(flags)) for name, flags in shares.items()}
+
+
 def describe(groups: list[list[Rollout]]) -> dict[str, Any]:
     """What a step's rollouts show: reward, length, ways of working, informative groups, entropy."""
     flat = [rollout for group in groups for rollout in group]
@@ -31,6 +67,8 @@ def describe(groups: list[list[Rollout]]) -> dict[str, Any]:
         "truncated": sum(rollout.finish == "length" for rollout in flat) / len(flat),
         "informative_groups": sum(0 < mean_score(group) < 1 for group in groups) / len(groups),
         "entropy": -sum(logprobs) / len(logprobs),
+        "tokens": sum(sum(rollout.sampled) for rollout in flat) / len(flat),
+        **faults(groups),
     }
     for family in sorted({rollout.problem.family for rollout in flat}):
         members = [rollout for rollout in flat if rollout.problem.family == family]
@@ -43,7 +81,7 @@ def describe(groups: list[list[Rollout]]) -> dict[str, Any]:
 
 def curve_point(rollouts: Sequence[Rollout]) -> dict[str, Any]:
     """Accuracy on dev problems, overall and by family, and one reply to a problem of the highest level."""
-    row: dict[str, Any] = {"dev_accuracy": mean_score(rollouts)}
+    row: dict[str, Any] = {"dev_accuracy": mean_score(rollouts), "dev_problems": len(rollouts)}
     for family in dict.fromkeys(rollout.problem.family for rollout in rollouts):
         row[f"dev_accuracy_{family}"] = mean_score([r for r in rollouts if r.problem.family == family])
     row["dev_thinking_tokens"] = sum(rollout.thinking_tokens for rollout in rollouts) / len(rollouts)

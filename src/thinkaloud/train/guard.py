@@ -10,7 +10,7 @@ from pydantic import Field
 
 from thinkaloud.base.config import Settings
 from thinkaloud.base.statistics import change_bound
-from thinkaloud.problems import Verdict
+from thinkaloud.problems import Problem, Verdict
 
 
 class GuardSettings(Settings):
@@ -33,9 +33,9 @@ class Guard:
     one-sided 95 % bound: more is lost than a margin of 1.
     """
 
-    def __init__(self, settings: GuardSettings, families: Sequence[str]) -> None:
-        """`families` names the family of each problem; `first` is taken up by a stage that goes on."""
-        self.settings, self.families = settings, families
+    def __init__(self, settings: GuardSettings, problems: Sequence[Problem]) -> None:
+        """`problems` are those asked; a stage that goes on sets `first` to what it was."""
+        self.settings, self.problems = settings, problems
         self.first: str | None = None
 
     def changes(self, verdicts: Sequence[Verdict]) -> dict[str, float]:
@@ -46,10 +46,12 @@ class Guard:
         """
         marks = "".join(verdict.label[0] for verdict in verdicts)  # r, w and u
         self.first = self.first or marks
-        pairs = list(zip(self.families, self.first, marks, strict=True))
+        pairs = list(zip(self.problems, self.first, marks, strict=True))
         row = {}
         for family in self.settings.families:
-            own = [before + now for name, before, now in pairs if name == family and "u" not in before + now]
+            own = [
+                before + now for problem, before, now in pairs if problem.family == family and "u" not in before + now
+            ]
             lost, won, count = own.count("rw"), own.count("wr"), len(own)
             row[f"guard_{family}"] = (own.count("rr") + won) / max(1, count)
             row[f"guard_change_{family}"] = (won - lost) / max(1, count)
@@ -57,12 +59,12 @@ class Guard:
         return row
 
     def loss(self, row: Mapping[str, float]) -> str | None:
-        """What was lost, in words, where the bound of a family's change lies below the margin; None where nothing."""
+        """What was lost, in words, where the bound of a family's change lies below the margin; else None."""
         margin = self.settings.margin
         lost = [
             f"{family} lost {-100 * row[f'guard_change_{family}']:.1f} points of dev accuracy, at least "
             f"{-100 * row[f'guard_bound_{family}']:.1f} by the one-sided 95 % bound"
             for family in self.settings.families
-            if row[f"guard_bound_{family}"] < -margin
+            if row.get(f"guard_bound_{family}", 0.0) < -margin
         ]
         return f"{' and '.join(lost)} (margin {100 * margin:g})" if lost else None

@@ -76,6 +76,10 @@ class Optimiser:
             optimiser.zero_grad(set_to_none=True)
         return float(norm), faulty
 
+    def weight_norm(self) -> float:
+        """The global norm of the weights: not finite where one of them is not."""
+        return float(torch.nn.utils.get_total_norm([p.detach() for p in self.parameters.values()]))
+
     def state(self) -> dict[str, Tensor]:
         """All moments and counters by name, for a checkpoint."""
         return {

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from thinkaloud.base.config import load_settings, to_toml
-from thinkaloud.base.errors import UserError
+from thinkaloud.base.errors import MISTAKE, UserError
 from thinkaloud.base.ledger import Ledger
 from thinkaloud.base.run import environment, locked, read_json, write_json, write_text
 from thinkaloud.reports import summarise, write_report
@@ -166,6 +166,8 @@ def _check(key: tuple[Path, str], process: subprocess.Popen[bytes]) -> None:
     if process.returncode != 0:
         log = stage_folder(*key) / "log.txt"
         words = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-1:]
+        if process.returncode == MISTAKE:
+            raise UserError(f"stage {key[1]}: {' '.join(words)} (more on it: thinkaloud doctor {key[0]})")
         raise UserError(
             f"stage {key[1]} ended with code {process.returncode}: {' '.join(words)} (all of it: {log}); "
             "the same command again goes on from its last checkpoint"

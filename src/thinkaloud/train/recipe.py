@@ -108,6 +108,8 @@ class _StageSettings(Settings):
     "longest reply sampled"
     optimiser: OptimiserSettings = OptimiserSettings()
     "rates and their course"
+    watch: bool = True
+    "whether a stage that goes wrong is taken back to its last good state, once, and then stopped: docs/DOCTOR.md"
     guard: GuardSettings | None = None
     "what the stage must not lose on the way; None: it is not watched"
 

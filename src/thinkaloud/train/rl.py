@@ -62,6 +62,8 @@ class _Run:
         samples = [sample for group in groups for sample in self._learnable(group)]
         row = describe([group.rollouts for group in groups])
         row["steered"] = sum(bool(group.prefix) for group in groups) / len(groups)
+        earned = [self._reward(rollout) for group in groups for rollout in group.graded]
+        row["earned"] = sum(earned) / max(1, len(earned))
         if settings.settle:
             left = self.memory.left([problem.id for problem in stage.problems])
             self.most_left = max(self.most_left, left)
@@ -114,7 +116,9 @@ class _Run:
     def _update(self, samples: list[Sample], rng: random.Random) -> dict[str, Any]:
         stage, settings = self.stage, self.settings
         row: dict[str, Any] = {}
-        samples = samples + self._replayed(len(samples), rng)
+        replayed = self._replayed(len(samples), rng)
+        row["replayed"] = len(replayed)
+        samples = samples + replayed
         if settings.drift is not None and samples:
             samples, drift = without_drift(stage.model, samples, settings.drift)
             row |= drift
@@ -130,6 +134,7 @@ class _Run:
                     update = stage.improve(share, settings, divisor=self._divisor(share), bonus=self.bonus)
                     skipped += update.pop("skipped")
                     row = update | row  # the gap to the sampler is the first update's
+                    row["clipped"] = update["clipped"]  # how far the step has moved is the last one's
         if settings.entropy is not None and "policy_entropy" in row:
             bound = 10 * ENTROPY_PACE
             self.bonus += ENTROPY_PACE * (settings.entropy - row["policy_entropy"])

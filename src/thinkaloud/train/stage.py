@@ -8,22 +8,21 @@ import time
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-import torch
-from torch import Tensor
-
+from thinkaloud.base.errors import UserError
 from thinkaloud.base.ledger import Ledger
-from thinkaloud.base.run import Journal, read_json, read_jsonl, write_json
+from thinkaloud.base.run import Journal, read_jsonl, write_json
 from thinkaloud.engine import Engine
 from thinkaloud.model import ModelConfig, Transformer, load_model, save_model
 from thinkaloud.problems import Problem
+from thinkaloud.reports.alarms import BEGINS, alarmed
 from thinkaloud.rollouts import Ask, Rollout, Sampling, attempt, collect
 from thinkaloud.rollouts.collect import noise_seed
 from thinkaloud.rollouts.judge import Judge
 from thinkaloud.text import ChatTemplate
+from thinkaloud.train import checkpoints
 from thinkaloud.train.batches import Sample, batches
-from thinkaloud.train.checkpoints import drop_states, load_state, rewind, save_state
 from thinkaloud.train.data import guarded, held_out, permutation, tokenizer_of, train_problems
 from thinkaloud.train.describe import curve_point, plain
 from thinkaloud.train.guard import Guard
@@ -65,8 +64,7 @@ class Stage:
         self.seen: set[str] = set()
         self.extra: dict[str, Any] = {}
         self.ended: str | None = None
-        self.guarded = guarded(recipe, self.settings)
-        self.guard = Guard(self.settings.guard, [p.family for p in self.guarded]) if self.settings.guard else None
+        self.guard = Guard(self.settings.guard, guarded(recipe, self.settings)) if self.settings.guard else None
         self._clock = (time.perf_counter(), time.process_time())
         self._resume()
 
@@ -199,16 +197,31 @@ class Stage:
         self.last_cost, self._spent_before = self.spent - self._spent_before, self.spent
         self.last_rollouts = self.ledger.rollouts - self._rollouts_before
         self._rollouts_before = self.ledger.rollouts
-        if self.progress * self.recipe.evaluation.points >= self.measured or self.finished:
+        at_point = self.progress * self.recipe.evaluation.points >= self.measured or self.finished
+        if at_point:
             row = {**row, **self._measure(), **self._look()}
             self.measured = int(self.progress * self.recipe.evaluation.points) + 1
-            self.ended = self.guard.loss(row) if self.guard else None
-            self._log({**row, "ended": self.ended} if self.ended else row)
-            if self.ended:
-                rewind(self.folder, self._facts())
+        self._log(row)
+        self._watch(row)
+        if at_point:
             self._checkpoint()
-        else:
-            self._log(row)
+
+    def _watch(self, row: dict[str, Any]) -> None:
+        """On an alarm go back to the last good state, and stop where there was one before; on a guard's end there."""
+        found = alarmed(self.rows) if self.settings.watch else None
+        if found and any("alarm" in row for row in self.rows):
+            self._log({**found.note(), "stopped": True})
+            raise UserError(f"stopped at step {self.step}, it went wrong again: {found}; train into another run.dir")
+        if found:
+            self._take_back(**found.note())
+        self.ended = self.guard.loss(row) if self.guard else None
+        if self.ended:
+            self._take_back(ended=self.ended)
+
+    def _take_back(self, **note: str) -> NoReturn:
+        good = checkpoints.last_good(self.folder)
+        self._log({**note, "taken_back_to": good[1]["step"]})
+        checkpoints.rewind(self.folder, good, self._facts())
 
     def _log(self, row: dict[str, Any]) -> None:
         self._tick()
@@ -223,8 +236,10 @@ class Stage:
             "generated_tokens": self.ledger.generated_tokens,
             "update_tokens": self.ledger.update_tokens,
         }
-        tail = {key: plain(value) for key, value in row.items()}
-        self._metrics_journal.write([head | tail])
+        if "gradient_norm" in row:
+            row = {**row, "weight_norm": self.optimiser.weight_norm()}
+        self.rows.append(head | {key: plain(value) for key, value in row.items()})
+        self._metrics_journal.write(self.rows[-1:])
 
     def _measure(self) -> dict[str, Any]:
         """The dev problems answered once each: a point of the learning curve."""
@@ -234,7 +249,7 @@ class Stage:
         """What the guard sees; the first look is what later ones are held against."""
         if self.guard is None:
             return {}
-        rollouts = self._answers(self.guarded, self.guard.settings.max_tokens or self.settings.max_tokens)
+        rollouts = self._answers(self.guard.problems, self.guard.settings.max_tokens or self.settings.max_tokens)
         return self.guard.changes([rollout.verdict for rollout in rollouts])
 
     def _answers(self, problems: Sequence[Problem], max_tokens: int) -> list[Rollout]:
@@ -257,9 +272,8 @@ class Stage:
     # --- how it survives ---
 
     def _checkpoint(self) -> None:
-        tensors: dict[str, Tensor] = {f"model.{name}": value for name, value in self.model.named_parameters()}
-        tensors |= {f"optimiser.{name}": value for name, value in self.optimiser.state().items()}
-        save_state(self.folder, self.step, tensors, self._facts())
+        tensors = checkpoints.tensors_of(self.model, self.optimiser)
+        checkpoints.save_state(self.folder, self.step, tensors, self._facts(), good=alarmed(self.rows, BEGINS) is None)
 
     def _facts(self) -> dict[str, Any]:
         self._tick()
@@ -281,39 +295,26 @@ class Stage:
         }
 
     def _resume(self) -> None:
-        state = load_state(self.folder)
+        state = checkpoints.load_state(self.folder)
         tensors, facts = state or ({}, {})
         if state is not None:
-            with torch.no_grad():
-                for name, parameter in self.model.named_parameters():
-                    parameter.copy_(tensors[f"model.{name}"])
-            mark = "optimiser."
-            self.optimiser.load_state({n[len(mark) :]: t for n, t in tensors.items() if n.startswith(mark)})
+            checkpoints.take_up(self.model, self.optimiser, tensors)
             self.step, self.spent, self.cursors = facts["step"], facts["spent"], facts["cursors"]
             self.last_cost, self._spent_before = facts["last_cost"], self.spent
             self.last_rollouts, self._rollouts_before = facts["last_rollouts"], facts["ledger"]["rollouts"]
             self.measured, self.extra, self.seen = facts["measured"], facts["extra"], set(facts["seen"])
             self.engine.version = facts["version"]
             self.ledger = Ledger(**facts["ledger"])
-            self.ended = facts["ended"]
+            self.ended = facts.get("ended")
             if self.guard:
-                self.guard.first = facts["guard"]
-        self._count_repeated()
+                self.guard.first = facts.get("guard")
+        self.repeated = checkpoints.count_repeated(self.folder, self.spent)
         self._metrics_journal = Journal(self.folder / "metrics.jsonl", facts.get("metrics_bytes", 0))
+        self.rows = read_jsonl(self.folder / "metrics.jsonl")
         self._rollouts_journal = Journal(self.folder / "rollouts.jsonl", facts.get("rollouts_bytes", 0))
         if state is None:
             self._look()
             self._checkpoint()
-
-    def _count_repeated(self) -> None:
-        """What a killed run had spent beyond its last checkpoint is spent again: keep count across kills."""
-        rows = read_jsonl(self.folder / "metrics.jsonl")
-        counted = self.folder / "repeated.json"
-        before = read_json(counted) if counted.exists() else 0.0
-        lost = max(0.0, rows[-1]["spent"] - self.spent) if rows else 0.0
-        if lost:
-            write_json(counted, before + lost)
-        self.repeated = before + lost
 
     def finish(self) -> Path:
         """Write the stage's model, ready to `load`, then its ledger, which says that it is trained; drop its states."""
@@ -326,5 +327,5 @@ class Stage:
         self.ledger.unique_problems = len(self.seen)
         self.ledger.repeated_tokens = round(self.repeated)
         write_json(self.folder / "ledger.json", self.ledger.as_dict())
-        drop_states(self.folder)
+        checkpoints.drop_states(self.folder)
         return folder

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from thinkaloud.base.config import load_settings
+from thinkaloud.base.errors import MISTAKE, UserError
 from thinkaloud.base.ledger import Ledger
 from thinkaloud.base.run import locked, read_json, write_json
 from thinkaloud.engine import Engine
@@ -105,11 +106,18 @@ def _leave_with(parent: int) -> None:
 
 
 def main() -> None:
-    """Run the stage named on the command line, alone in its folder, for as long as the starting process lives."""
+    """Run the stage named on the command line, alone in its folder, for as long as the starting process lives.
+
+    A user's mistake is one line, the last of its log, and the exit code MISTAKE.
+    """
     threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
     run, name = Path(sys.argv[1]), sys.argv[2]
-    with locked(stage_folder(run, name), wait=True):
-        run_stage(run, name)
+    try:
+        with locked(stage_folder(run, name), wait=True):
+            run_stage(run, name)
+    except UserError as error:
+        print(error, file=sys.stderr, flush=True)
+        sys.exit(MISTAKE)
 
 
 if __name__ == "__main__":
