@@ -116,7 +116,7 @@ class _StageSettings(Settings):
     @property
     def needs(self) -> list[str]:
         """Stages that must be done before this one."""
-        return [] if self.init is None else [self.init]
+        return [stage for stage in (self.init, getattr(self, "source", None)) if stage is not None]
 
 
 class SftSettings(_StageSettings):
@@ -140,7 +140,7 @@ class RlSettings(_StageSettings):
     form: float = Field(default=0.0, ge=0)
     "what any answer after a closed thought earns besides (R1's reward of format)"
     language: float = Field(default=0.0, ge=0)
-    "what such a reply earns besides, times the share of its words that are in the scripts of its question (R1's)"
+    "what it earns besides, times the share of its words in the scripts of its question (R1's)"
     judge: JudgeSettings | None = None
     "a model that judges replies besides the verifier, behind any OpenAI-compatible address"
     brevity: float = Field(default=0.0, ge=0, lt=1)
@@ -228,11 +228,6 @@ class RftSettings(_StageSettings):
     temperature: float = 1.0
     "of the replies"
 
-    @property
-    def needs(self) -> list[str]:
-        """Its source as well."""
-        return super().needs + ([] if self.source is None else [self.source])
-
 
 class DistilSettings(_StageSettings):
     """On-policy distillation: the student's own replies, token by token against a teacher (arXiv 2306.13649)."""
@@ -306,8 +301,7 @@ def check(recipe: Recipe) -> None:
             if family not in recipe.families:
                 raise UserError(f"stage {name} has ways for {family}, which is no family of the recipe")
             _check_ways(family, ways)
-        named = stage.shown if isinstance(stage, RftSettings) else []
-        for family in [*stage.families, *named]:
+        for family in [*stage.families, *(stage.shown if isinstance(stage, RftSettings) else ())]:
             if family not in recipe.families:
                 raise UserError(f"stage {name} names {family}, which is no family of the recipe")
         for family in stage.guard.families if stage.guard else ():

@@ -123,8 +123,7 @@ class Stage:
             self.sampler.forget()
         before = self.sampler.prefilled_tokens
         groups = attempt(self.sampler, self.template, asks, sampling, seed=self._seed("rollouts"))
-        if self.judge is not None:
-            groups = self.judge.judged(groups, self.ledger)
+        groups = groups if self.judge is None else self.judge.judged(groups, self.ledger)
         prompt_tokens = self.sampler.prefilled_tokens - before
         flat = [rollout for group in groups for rollout in group]
         generated = sum(len(rollout.ids) - rollout.prompt_tokens - rollout.prefix_tokens for rollout in flat)
