@@ -1,5 +1,6 @@
 """Guards on stages: what must not be lost, when a stage is taken back, and that a kill changes nothing of it."""
 
+import contextlib
 import random
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from thinkaloud.base.config import parse_settings, to_toml
+from thinkaloud.base.config import parse_settings
 from thinkaloud.base.errors import UserError
-from thinkaloud.base.run import read_json, read_jsonl, write_text
+from thinkaloud.base.run import read_json, read_jsonl
 from thinkaloud.base.statistics import change_bound
-from thinkaloud.problems import FAMILIES, Problem, Verdict
-from thinkaloud.problems.types import Demonstration, Family
+from thinkaloud.problems import FAMILIES, Verdict
+from thinkaloud.reports.alarms import Diagnosis
 from thinkaloud.reports.findings import endings
 from thinkaloud.reports.load import Run
 from thinkaloud.train.checkpoints import Rewound, last_good, load_state, rewind, save_state
@@ -26,6 +27,7 @@ from thinkaloud.train.guard import Guard, GuardSettings
 from thinkaloud.train.recipe import Recipe, check
 from thinkaloud.train.stage import Stage, stage_folder
 from thinkaloud.train.worker import run_stage
+from toys import TOYS, toy_recipe
 
 torch.set_num_threads(1)
 
@@ -57,6 +59,21 @@ def test_the_bound_holds_as_often_as_it_says(changed: float) -> None:
     drawn = rng.multinomial(count, [(changed + margin) / 2, (changed - margin) / 2, 1 - changed], size=4000)
     called = np.mean([change_bound(lost, won, count) < -margin for lost, won, _ in drawn])
     assert called < 0.06
+
+
+def test_chance_alone_seldom_ends_a_stage() -> None:
+    """Ten looks at a family that does not change, a twelfth of its verdicts other than at the start: 8 % of stages."""
+    rng, count, ended = np.random.default_rng(1), 400, 0
+    for _ in range(1000):
+        rates = rng.beta(2, 1, size=count)
+        start = rng.random(count) < rates
+        for _ in range(10):
+            now = np.where(rng.random(count) < 0.25, rng.random(count) < rates, start)
+            if change_bound(int((start & ~now).sum()), int((~start & now).sum()), count) < -0.01:
+                ended += 1
+                break
+    assert 0.04 < ended / 1000 < 0.12
+    assert change_bound(28, 12, 400) < -0.01 < change_bound(27, 13, 400)  # 16 of 400 is seen, 14 is not
 
 
 def verdicts(marks: str) -> list[Verdict]:
@@ -109,49 +126,11 @@ def test_without_a_good_state_it_says_what_to_do(tmp_path: Path) -> None:
 # --- stages ---
 
 
-class Toss(Family):
-    """Heads wins. A careful demonstration says so, a hasty one says tails."""
-
-    name = "toss"
-    levels = (1,)
-    ways = ("careful", "hasty")
-    words = ("Heads", "Tails", "Toss", *(f" {number}" for number in range(20)))
-
-    def generate(self, rng: random.Random, level: int) -> Problem:
-        toss = " ".join(str(rng.randrange(20)) for _ in range(3))
-        problem = self.problem(level=1, question=f"Toss {toss}", reference="Heads", canonical=toss)
-        return replace(problem, verifier="exact")
-
-    def demonstrate(self, problem: Problem, way: str, rng: random.Random) -> Demonstration:
-        word = "Heads" if way == "careful" else "Tails"
-        return Demonstration(thinking=word, answer=word, way=way)
-
-    def verify(self, answer: str, reference: Any) -> Verdict:
-        return Verdict.right() if answer == reference else Verdict.wrong("different")
-
-    def way_of(self, problem: Problem, thinking: str) -> str:
-        return {"Heads": "careful", "Tails": "hasty"}.get(thinking, "other")
-
-
-class Spin(Toss):
-    """The same with a wheel: another family to train on."""
-
-    name = "spin"
-    words = tuple(word.replace("Toss", "Spin") for word in Toss.words)
-
-    def generate(self, rng: random.Random, level: int) -> Problem:
-        problem = super().generate(rng, level)
-        question = problem.question.replace("Toss", "Spin")
-        return replace(
-            self.problem(level=1, question=question, reference="Heads", canonical=problem.canonical), verifier="exact"
-        )
-
-
 @pytest.fixture(autouse=True, scope="module")
 def the_families() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(FAMILIES, "toss", Toss())
-        patch.setitem(FAMILIES, "spin", Spin())
+        for name, family in TOYS.items():
+            patch.setitem(FAMILIES, name, family)
         yield
 
 
@@ -159,22 +138,18 @@ def guarded_recipe(run: Path) -> Recipe:
     common = {"batch_tokens": 300, "max_tokens": 12, "budget": 8_000, "init": "start"}
     guard = {"families": ["toss"], "problems": 60}
     group = {"problems": 8, "samples": 4}
-    raw = {
-        "run": {"name": "tiny", "dir": str(run), "result": "start"},
-        "model": {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48},
-        "families": {"toss": {"train": 60}, "spin": {"train": 60}},
-        "stages": {
+    return toy_recipe(
+        run,
+        {"toss": {"train": 60}, "spin": {"train": 60}},
+        {
             "start": {"kind": "sft", **common, "budget": 40_000, "init": None},
             "spoilt": {"kind": "sft", **common, "families": ["spin"], "ways": {"spin": {"hasty": 1}}, "guard": guard},
             "kept": {"kind": "sft", **common, "families": ["spin"], "guard": guard},
             "unguarded": {"kind": "sft", **common, "families": ["spin"], "ways": {"spin": {"hasty": 1}}},
             "learnt": {"kind": "rl", **common, **group, "families": ["spin"], "replay": 0.3, "guard": guard},
         },
-        "evaluation": {"test": 40, "dev": 8, "points": 6},
-    }
-    recipe = parse_settings(Recipe, raw, "test")
-    write_text(run / "recipe.toml", to_toml(recipe))
-    return recipe
+        test=40,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -266,6 +241,44 @@ def test_a_kill_on_the_way_changes_nothing(finished: Path, tmp_path: Path, monke
         for folder in (stage_folder(finished, "spoilt"), stage_folder(run, "spoilt"))
     ]
     assert rows[0] == rows[1]
+
+
+def test_an_alarm_on_the_way_is_the_same_after_kills(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One alarm is raised at step 5; killed before and after it, the stage ends with the same weights and journals."""
+
+    def at_five(rows: list[dict[str, Any]], steps: int = 5) -> Diagnosis | None:
+        fifth = bool(rows) and rows[-1]["step"] == 5 and "alarm" not in rows[-1] and steps == 5
+        return Diagnosis(name="test", words="it is the fifth step", cure="none") if fifth else None
+
+    monkeypatch.setattr("thinkaloud.train.stage.alarmed", at_five)
+    whole, killed, steps = Stage.end_step, tmp_path / "killed", 0
+
+    def cut_off(stage: Stage, row: dict[str, Any]) -> None:
+        nonlocal steps
+        whole(stage, row)
+        steps += 1
+        if stage.run == killed and steps in (2, 7):
+            raise Interrupted
+
+    monkeypatch.setattr(Stage, "end_step", cut_off)
+    for run in (tmp_path / "whole", killed):
+        guarded_recipe(run)
+        (run / "checkpoints").mkdir()
+        (run / "checkpoints" / "start").symlink_to(stage_folder(finished, "start"))
+        steps = 0
+        for _ in range(3 if run == killed else 1):
+            with contextlib.suppress(Interrupted):
+                run_stage(run, "learnt")
+    one, other = weights(tmp_path / "whole", "learnt"), weights(killed, "learnt")
+    assert all(torch.equal(value, other[key]) for key, value in one.items())
+    folders = [stage_folder(run, "learnt") for run in (tmp_path / "whole", killed)]
+    rows = [[row | {"seconds": 0} for row in read_jsonl(folder / "metrics.jsonl")] for folder in folders]
+    assert rows[0] == rows[1] and [row["taken_back_to"] for row in rows[0] if "alarm" in row] != []
+    assert read_json(folders[0] / "ledger.json")["undone_tokens"] > 0
+    texts = [(folder / "rollouts.jsonl").read_bytes() for folder in folders]
+    assert texts[0] == texts[1]
 
 
 def test_a_guard_of_what_the_recipe_does_not_have_is_refused(tmp_path: Path) -> None:

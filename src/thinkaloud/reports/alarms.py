@@ -77,9 +77,10 @@ def newest(rows: Sequence[Row], key: str, steps: int = STEPS) -> float:
 
 
 def best(rows: Sequence[Row], key: str) -> float:
-    """Greatest mean of successive steps; NaN where there are too few."""
+    """Greatest mean of successive steps, or what the first weights had; NaN where there are too few."""
     found = values(rows, key)
-    return max((mean(found[end - STEPS : end]) for end in range(STEPS, len(found) + 1)), default=float("nan"))
+    means = [mean(found[end - STEPS : end]) for end in range(STEPS, len(found) + 1)]
+    return max([found[0], *means]) if means else float("nan")
 
 
 def worse(rows: Sequence[Row], steps: int) -> bool:

@@ -4,6 +4,7 @@ The loops in `sft`, `rl` and `rft` say what a stage does; this says what they st
 (seed, stage, step), so a stage's state is its weights, its moments and a few counters.
 """
 
+import math
 import time
 from collections.abc import Sequence
 from functools import cached_property
@@ -197,7 +198,9 @@ class Stage:
         self.last_rollouts = self.ledger.rollouts - self._rollouts_before
         self._rollouts_before = self.ledger.rollouts
         at_point = self.progress * self.recipe.evaluation.points >= self.measured or self.finished
-        if at_point:
+        if "gradient_norm" in row:
+            row = {**row, "weight_norm": self.optimiser.weight_norm()}
+        if at_point and math.isfinite(row.get("weight_norm", 0.0)):  # what is broken can't be asked
             row = {**row, **self._measure(), **self._look()}
             self.measured = int(self.progress * self.recipe.evaluation.points) + 1
         self._log(row)
@@ -235,8 +238,6 @@ class Stage:
             "generated_tokens": self.ledger.generated_tokens,
             "update_tokens": self.ledger.update_tokens,
         }
-        if "gradient_norm" in row:
-            row = {**row, "weight_norm": self.optimiser.weight_norm()}
         self.rows.append(head | {key: plain(value) for key, value in row.items()})
         self._metrics_journal.write(self.rows[-1:])
 
