@@ -62,8 +62,7 @@ class Stage:
         self.cursors: dict[str, int] = {}
         self.last_cost = self._spent_before = 0.0
         self.last_rollouts = self._rollouts_before = 0
-        self.seen: set[str] = set()
-        self.extra: dict[str, Any] = {}
+        self.seen, self.extra = set[str](), dict[str, Any]()
         self.ended: str | None = None
         self.guard = Guard(self.settings.guard, guarded(recipe, self.settings)) if self.settings.guard else None
         self._clock = (time.perf_counter(), time.process_time())
