@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from thinkaloud.base.config import load_settings, parse_settings, to_toml
 from thinkaloud.base.errors import UserError
-from thinkaloud.train.recipe import Recipe, RlSettings, SftSettings
+from thinkaloud.train.recipe import Recipe
+from thinkaloud.train.stages import RlSettings, SftSettings
 
 TOML = """
 [run]

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from thinkaloud.base import endpoint
 from thinkaloud.base.errors import UserError
 from thinkaloud.cli.main import run
 from thinkaloud.problems import Problem
@@ -282,8 +283,8 @@ ANSWERS = {f"Question {number}.": (f"\\boxed{{{number}}}", "\\boxed{-1}") for nu
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "WAIT_SECONDS", 0.01)
-    for name in ("http_proxy", "HTTP_PROXY", *client.KEYS):
+    monkeypatch.setattr(endpoint, "WAIT_SECONDS", 0.01)
+    for name in ("http_proxy", "HTTP_PROXY", *endpoint.KEYS):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -318,7 +319,7 @@ def test_the_key_goes_along_and_nowhere_else(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_server_that_refuses_or_is_gone_is_a_users_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "TRIES", 2)
+    monkeypatch.setattr(endpoint, "TRIES", 2)
     with oracle.Oracle(ANSWERS, 1.0, faults={7: 401}) as url:
         asked = client.Server(url, concurrency=1).asked(Sampling(samples=2), seed=1)
         with pytest.raises(UserError, match="401 not now; put its key into THINKALOUD_API_KEY"):

@@ -27,10 +27,11 @@ from thinkaloud.train.distil import OwnTeacher
 from thinkaloud.train.groups import Drawing, Group
 from thinkaloud.train.memory import ProblemMemory
 from thinkaloud.train.pipeline import train
-from thinkaloud.train.recipe import GivenSettings, Recipe, RlSettings, SftSettings
+from thinkaloud.train.recipe import Recipe
 from thinkaloud.train.replay import EACH, Kept, Replay
 from thinkaloud.train.sft import train_sft
 from thinkaloud.train.stage import Stage, stage_folder
+from thinkaloud.train.stages import GivenSettings, RlSettings, SftSettings
 from thinkaloud.train.study import arms_of, seeded
 from thinkaloud.train.worker import run_stage
 

@@ -95,6 +95,8 @@ def test_another_problems_answer_is_right_only_when_it_is_the_same(name: str, se
         pair = [int(number) for number in answer.split()]
         numbers, target = ours.reference["numbers"], ours.reference["target"]
         fits = sum(pair) == target and set(pair) <= set(numbers)
+    if name in ("programs", "orders", "calls"):  # several answers may be right: tests/test_problems_rules.py
+        return
     assert (family.verify(answer, ours.reference).label == "right") == fits
 
 

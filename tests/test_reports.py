@@ -357,6 +357,20 @@ def test_a_study_names_winners_seeds_and_gaps(tmp_path: Path) -> None:
         write_study(tmp_path)
 
 
+def test_stages_of_any_name_are_compared_with_what_they_start_from(tmp_path: Path) -> None:
+    skill = {
+        name: {"cups": share, "chains": 0.6} for name, share in (("start", 0.5), ("reason", 0.5), ("general", 0.9))
+    }
+    for seed in range(3):
+        folder = write_run(tmp_path / "study" / "seeds" / str(seed), skill=skill, shares={"think": {}}, seed=seed)
+        stages = {"start": None, "reason": "start", "general": "reason"}
+        recipe = "".join(f"[stages.{one}]\n{f'init = {init!r}' * bool(init)}\n" for one, init in stages.items())
+        (folder / "recipe.toml").write_text(f"{recipe}[evaluation]\ncompare = ['start', 'general']\n", encoding="utf-8")
+    told = summarise_study(tmp_path / "study")["differences"]
+    assert list(told) == ["reason - start", "general - reason", "general - start"]
+    assert told["general - reason"]["cups"]["low"] > 0 > told["general - reason"]["chains"]["low"]
+
+
 def test_numbers_are_written_for_people() -> None:
     assert [quantity(value) for value in (0, 950, 12_345, 1_234_567, 2e12, 1.5)] == [
         "0", "950", "12.3 k", "1.23 M", "2 T", "1.5",

@@ -48,9 +48,10 @@ from thinkaloud.train.muon import Muon, orthogonal
 from thinkaloud.train.optimiser import Optimiser, OptimiserSettings
 from thinkaloud.train.pipeline import prepare, train
 from thinkaloud.train.policy import logprobs_of
-from thinkaloud.train.recipe import Recipe, RlSettings
+from thinkaloud.train.recipe import Recipe
 from thinkaloud.train.rl import learnable
 from thinkaloud.train.stage import Stage, stage_folder
+from thinkaloud.train.stages import RlSettings
 from thinkaloud.train.worker import run_stage
 
 torch.set_num_threads(1)

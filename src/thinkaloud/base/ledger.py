@@ -43,6 +43,10 @@ class Ledger:
     "answers judged"
     ungradable: int = 0
     "verdicts that were the verifier's or the reference's fault"
+    judge_calls: int = 0
+    "replies that a model was asked to judge, equal ones of a step once"
+    judge_tokens: int = 0
+    "tokens that it read and wrote, by its server's own count; not in the compute"
     evaluation_tokens: int = 0
     "tokens processed to measure, not to train"
     compute_flops: float = 0.0

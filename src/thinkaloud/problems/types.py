@@ -50,7 +50,7 @@ class Verdict:
     label: Label
     "`ungradable` is the verifier's or the reference's fault only, never the answer's."
     score: float
-    "Reward: 1.0 for right, 0.0 otherwise."
+    "Reward: 1.0 for right, 0.0 otherwise; between them where a judge has its share."
     reason: str
     "One or two words: why (empty when right)."
     sandbox: str | None = None

@@ -38,6 +38,7 @@ COUNTERS = {
     "discarded_tokens": "of these discarded",
     "update_tokens": "trained tokens",
     "verifier_calls": "verdicts",
+    "judge_calls": "judgements",
     "compute_flops": "compute (FLOP)",
     "seconds": "seconds",
 }

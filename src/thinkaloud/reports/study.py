@@ -5,6 +5,7 @@ does not know how runs are made.
 """
 
 import json
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from html import escape
@@ -76,7 +77,7 @@ def load_study(path: Path) -> Study:
             incomplete[seed] = f"no evaluation of {listed(gone)}" if gone and run.evaluations else "no evaluated model"
     families = (OVERALL, *dict.fromkeys(name for run in runs.values() for name in run.families()))
     columns = {family: None if family == OVERALL else family for family in families}
-    pairs = _pairs(models)
+    pairs = _pairs(models) or _followed(next(iter(runs.values())).recipe, models)
     return Study(
         path=Path(path),
         runs=runs,
@@ -101,6 +102,18 @@ def _drop(found: Mapping[Key, Compared | None]) -> dict[Key, Compared]:
 def _pairs(models: Sequence[str]) -> list[tuple[str, str]]:
     wanted = [("think", "direct"), (AFTER, "direct_rl"), (AFTER, BEFORE), *((AFTER, name) for name in controls(models))]
     return [pair for pair in wanted if pair[0] in models and pair[1] in models]
+
+
+def _followed(recipe: str, models: Sequence[str]) -> list[tuple[str, str]]:
+    """Every stage of a recipe with the one that it starts from, and last what the recipe itself compares."""
+    try:
+        raw = tomllib.loads(recipe)
+    except tomllib.TOMLDecodeError:
+        return []
+    pairs = [(name, str(stage.get("init"))) for name, stage in raw.get("stages", {}).items()]
+    compared = raw.get("evaluation", {}).get("compare", [])
+    pairs += [(str(compared[1]), str(compared[0]))] if len(compared) == 2 else []
+    return [pair for pair in dict.fromkeys(pairs) if pair[0] in models and pair[1] in models]
 
 
 def _values(runs: Mapping[str, Run], model: str, family: str | None) -> dict[str, dict[str, float]]:

@@ -1,20 +1,14 @@
 """A server that speaks OpenAI's chat completions, asked as a model of ours would be.
 
-Knows: requests, retries, where servers put the thought. Doesn't know: who serves, problems' verdicts.
+Knows: what is asked for, where servers put the thought. Doesn't know: who serves, problems' verdicts.
 """
 
-import json
-import os
-import random
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from http.client import HTTPException
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from typing import Any
 
+from thinkaloud.base.endpoint import Endpoint, Stopped
 from thinkaloud.base.errors import UserError
 from thinkaloud.rollouts.collect import Sampling, noise_seed
 from thinkaloud.rollouts.evaluate import Said, Task
@@ -23,18 +17,6 @@ from thinkaloud.text.thought import split_thought
 
 WISH = Sampling(max_tokens=32_768, temperature=0.6, top_p=0.95)
 "How replies are drawn unless something else is asked for: as the makers of QwQ and DeepSeek-R1 advise."
-KEYS = ("THINKALOUD_API_KEY", "OPENAI_API_KEY")
-"Environment variables that may hold the server's key, the first that is set counts; it is never written anywhere."
-TRIES = 8
-WAIT_SECONDS, LONGEST_WAIT = 1.0, 60.0
-"Pause after a first failure, doubled each time; with up to half of it left to chance, so that requests spread."
-REPLY_SECONDS = 3600.0
-AGAIN = (408, 409, 425, 429, 500, 502, 503, 504, 529)
-"Statuses after which the same request may succeed."
-
-
-class Stopped(Exception):
-    """Another request has failed for good."""
 
 
 class Server:
@@ -42,16 +24,14 @@ class Server:
 
     def __init__(self, url: str, model: str | None = None, *, concurrency: int = 8) -> None:
         """`url` ends in /v1 for most servers; without `model` the server must offer exactly one."""
-        parts = urllib.parse.urlsplit(url)
-        if not parts.hostname or parts.username or parts.password or parts.query:
-            raise UserError(f"{url} is no server's address: write it as http://HOST:PORT/v1, the key in {KEYS[0]}")
-        self.url = url.rstrip("/")
+        self.endpoint = Endpoint(url)
+        self.url = self.endpoint.url
         self.concurrency = concurrency
         self.model = model or self._only_model()
 
     def _only_model(self) -> str:
         try:
-            names = [str(one["id"]) for one in self.call("/models")["data"]]
+            names = [str(one["id"]) for one in self.endpoint.call("/models")["data"]]
         except (KeyError, TypeError):
             names = []
         if len(names) != 1:
@@ -62,39 +42,6 @@ class Server:
     def asked(self, sampling: Sampling, *, seed: int) -> "Asked":
         """Who answers an evaluation's tasks."""
         return Asked(self, sampling, seed)
-
-    def call(self, path: str, body: Mapping[str, Any] | None = None, stop: Event | None = None) -> Any:
-        """What the server says; asked again after failures that may pass. UserError for those that won't."""
-        stop = stop or Event()
-        said = ""
-        for attempt in range(TRIES):
-            if stop.is_set():
-                raise Stopped
-            try:
-                return self._once(path, body)
-            except urllib.error.HTTPError as error:
-                said = f"{error.code} {_reason(error)}"
-                if error.code not in AGAIN:
-                    raise UserError(f"{self.url} refuses the request: {said}{_hint(error.code)}") from None
-                pause = _asked_to_wait(error)
-            except (OSError, HTTPException, ValueError) as error:
-                said, pause = f"{type(error).__name__}: {error}", None
-            if attempt + 1 < TRIES:
-                doubled = min(LONGEST_WAIT, WAIT_SECONDS * 2**attempt)
-                stop.wait(doubled * random.uniform(0.5, 1.0) if pause is None else pause)
-        raise UserError(
-            f"{self.url} failed {TRIES} times ({said}): see to the server, then give the same command again"
-        )
-
-    def _once(self, path: str, body: Mapping[str, Any] | None) -> Any:
-        headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        key = next((os.environ[name] for name in KEYS if os.environ.get(name)), None)
-        if key is not None:
-            headers["Authorization"] = f"Bearer {key}"
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, headers)
-        with urllib.request.urlopen(request, timeout=REPLY_SECONDS) as response:
-            return json.loads(response.read())
 
 
 class Asked:
@@ -141,7 +88,7 @@ class Asked:
             stop.set()
 
     def _reply(self, task: Task, stop: Event) -> Said:
-        answer = self.server.call("/chat/completions", self.body(task), stop)
+        answer = self.server.endpoint.call("/chat/completions", self.body(task), stop)
         try:
             return said_in(answer)
         except (KeyError, IndexError, TypeError, AttributeError) as error:
@@ -192,27 +139,3 @@ def said_in(answer: Mapping[str, Any]) -> Said:
         tokens=tokens,
         finish="length" if choice.get("finish_reason") == "length" else "stop",
     )
-
-
-def _reason(error: urllib.error.HTTPError) -> str:
-    """What a server says of a failure, in one line."""
-    text = error.read(4000).decode(errors="replace")
-    try:
-        said = json.loads(text)
-        text = str(said["error"]["message"] if isinstance(said["error"], dict) else said["error"])
-    except (ValueError, KeyError, TypeError):
-        pass
-    return " ".join(text.split())[:300]
-
-
-def _hint(status: int) -> str:
-    hints = {401: f"; put its key into {KEYS[0]}", 404: "; most addresses end in /v1, and --model-name names the model"}
-    return hints.get(status, "")
-
-
-def _asked_to_wait(error: urllib.error.HTTPError) -> float | None:
-    """The seconds that a server asks for."""
-    try:
-        return min(LONGEST_WAIT, max(0.0, float(error.headers.get("Retry-After", ""))))
-    except ValueError:
-        return None

@@ -5,6 +5,7 @@ Knows: adapters, engines. Doesn't know: stages, losses. A model without an adapt
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from pydantic import Field
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from thinkaloud.base.config import Settings
 from thinkaloud.engine import Engine, can_quantise
-from thinkaloud.model import LoraConfig, Transformer, add_adapter
+from thinkaloud.model import LoraConfig, Transformer, add_adapter, merge_adapter, save_adapter
 from thinkaloud.model.lora import LoraLinear
 from thinkaloud.model.weights import outline
 
@@ -93,3 +94,9 @@ def engine_of(model: Transformer) -> Engine:
 def refresh(engine: Engine, model: Transformer) -> None:
     """The model's weights have changed: let the engine run the new ones."""
     engine.refresh(merged(model) if engine.model is not model else None)
+
+
+def fold(model: Transformer, folder: Path, settings: LoraSettings, base: str | None) -> None:
+    """Write the adapter as PEFT reads it, `base` the checkpoint that it is for, then merge it into the model."""
+    save_adapter(model, folder, config_of(settings), base=base)
+    merge_adapter(model)

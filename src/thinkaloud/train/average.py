@@ -3,7 +3,7 @@
 Knows parameters. Does not know stages, engines, files.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from torch import Tensor
@@ -25,16 +25,16 @@ class Average:
             mean.lerp_(parameter.detach(), taken)
 
     @contextmanager
-    def applied(self) -> Iterator[bool]:
-        """The model with these weights for a while; tells whether they differ from its own."""
+    def applied(self, changed: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """The model with these weights for a while; `changed` is called whenever it has others than before."""
         last = self._last() if self.weights else []
-        self._give(self.weights)
-        yield bool(self.weights)
-        self._give(last)
+        for weights in (self.weights, last):
+            for parameter, value in zip(self._parameters, weights, strict=False):
+                parameter.data.copy_(value)
+            if weights:
+                changed()
+            if weights is self.weights:
+                yield
 
     def _last(self) -> list[Tensor]:
         return [parameter.detach().clone() for parameter in self._parameters]
-
-    def _give(self, weights: Sequence[Tensor]) -> None:
-        for parameter, value in zip(self._parameters, weights, strict=False):
-            parameter.data.copy_(value)

@@ -11,7 +11,8 @@ from thinkaloud.problems.sets import Split
 from thinkaloud.text import ChatTemplate, Message, Tokenizer
 from thinkaloud.train.batches import Sample
 from thinkaloud.train.brought import brought
-from thinkaloud.train.recipe import FamilySettings, Recipe, StageSettings
+from thinkaloud.train.recipe import FamilySettings, Recipe
+from thinkaloud.train.stages import StageSettings
 
 SEALED_SEED = 0
 "Dev and test problems are the same for every seed of a run, so that runs can be paired by problem."
@@ -50,11 +51,12 @@ def _none_left(stage: StageSettings) -> list[Problem]:
 def held_out(recipe: Recipe, split: Split, count: int, stage: StageSettings, *, beyond: bool = False) -> list[Problem]:
     """`count` problems of "dev" or "test", equally many of each of the stage's families, the same for every seed.
 
-    `beyond` takes the levels past those that are trained on, of families that have such.
+    Of all families where the evaluation is of everything. `beyond` takes the levels past those that are trained on, of
+    families that have such.
     """
     if recipe.problems is not None:
         return [] if beyond else brought(recipe.run.dir, split)[:count]
-    families = families_of(recipe, stage)
+    families = recipe.families if recipe.evaluation.everything else families_of(recipe, stage)
     if beyond:
         families = {name: family for name, family in families.items() if FAMILIES[name].beyond}
     share = -(-count // max(1, len(families)))

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from thinkaloud.base.ledger import Ledger
 from thinkaloud.rollouts import Rollout
 
 LOOP = 36
@@ -93,3 +94,14 @@ def curve_point(rollouts: Sequence[Rollout]) -> dict[str, Any]:
         "right": shown.verdict.label == "right",
     }
     return row
+
+
+def enter(rollouts: Sequence[Rollout], ledger: Ledger) -> int:
+    """Account for sampled and judged replies; returns how many tokens were generated."""
+    generated = sum(len(rollout.ids) - rollout.prompt_tokens - rollout.prefix_tokens for rollout in rollouts)
+    ledger.steered += sum(rollout.prefix_tokens > 0 for rollout in rollouts)
+    ledger.rollouts += len(rollouts)
+    ledger.verifier_calls += len(rollouts)
+    ledger.ungradable += sum(rollout.verdict.label == "ungradable" for rollout in rollouts)
+    ledger.generated_tokens += generated
+    return generated

@@ -16,8 +16,8 @@ from thinkaloud.text import Tokenizer
 from thinkaloud.train.batches import Sample
 from thinkaloud.train.describe import describe
 from thinkaloud.train.policy import logprobs_of
-from thinkaloud.train.recipe import DistilSettings, RlSettings
 from thinkaloud.train.stage import Stage
+from thinkaloud.train.stages import DistilSettings, RlSettings
 
 MOST = 5.0
 "Bound of an advantage, in nats: a token that the teacher would never say is no reason to jump."

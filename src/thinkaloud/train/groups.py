@@ -14,8 +14,8 @@ from thinkaloud.rollouts import Ask, Rollout, Sampling
 from thinkaloud.train.data import demonstrations
 from thinkaloud.train.describe import mean_score
 from thinkaloud.train.memory import ProblemMemory
-from thinkaloud.train.recipe import RlSettings
 from thinkaloud.train.stage import Stage
+from thinkaloud.train.stages import RlSettings
 
 HELP_BELOW, HARDEN_ABOVE = 0.1, 0.9
 "Believed pass rates outside of which a problem is steered."

@@ -4,10 +4,7 @@ Progress is read from the stages' own journals, pulled by whoever draws it; noth
 """
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -16,15 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from thinkaloud.base.config import load_settings, to_toml
-from thinkaloud.base.errors import MISTAKE, UserError
+from thinkaloud.base.errors import UserError
 from thinkaloud.base.ledger import Ledger
 from thinkaloud.base.run import environment, locked, read_json, write_json, write_text
 from thinkaloud.reports import summarise, write_report
 from thinkaloud.train.brought import FILE, bring, brought, keep
-from thinkaloud.train.recipe import GivenSettings, Recipe, StageSettings, check
+from thinkaloud.train.recipe import Recipe, check
 from thinkaloud.train.spending import spending, workers_of
 from thinkaloud.train.stage import GENERATED, stage_folder
+from thinkaloud.train.stages import GivenSettings, StageSettings
 from thinkaloud.train.start import check_start
+from thinkaloud.train.workers import Worker, free_worker
 
 POLL_SECONDS = 0.25
 
@@ -155,62 +154,12 @@ def _measuring(recipe: Recipe, stage: StageSettings) -> float:
     return times * GENERATED * test * settings.samples * stage.max_tokens
 
 
-class Worker:
-    """A process that trains one stage after another."""
-
-    def __init__(self, threads: int, log: Path) -> None:
-        """`log` takes what it says before its first stage."""
-        self.threads = threads
-        self.stage: tuple[Path, str] | None = None
-        limits = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as words:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "thinkaloud.train.worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=words,
-                env=os.environ | limits,
-            )
-        assert self._process.stdout is not None
-        os.set_blocking(self._process.stdout.fileno(), False)
-
-    def give(self, run: Path, name: str) -> None:
-        """Let it train a stage."""
-        assert self.stage is None and self._process.stdin is not None
-        stage_folder(run, name).mkdir(parents=True, exist_ok=True)
-        self.stage = run, name
-        self._process.stdin.write(json.dumps([str(run), name]).encode() + b"\n")
-        self._process.stdin.flush()
-
-    def look(self) -> None:
-        """See whether its stage is done; UserError if it ended instead, with the last words of the stage."""
-        assert self._process.stdout is not None
-        if self.stage is not None and self._process.stdout.readline():
-            self.stage = None
-        elif self.stage is not None and self._process.poll() is not None:
-            log = stage_folder(*self.stage) / "log.txt"
-            text = log.read_text(errors="replace") if log.exists() else ""
-            words = [line for line in text.splitlines() if line.strip()][-1:]
-            if self._process.returncode == MISTAKE:
-                run, name = self.stage
-                raise UserError(f"stage {name}: {' '.join(words)} (more on it: thinkaloud doctor {run})")
-            raise UserError(
-                f"stage {self.stage[1]} ended with code {self._process.returncode}: {' '.join(words)} (all of it: "
-                f"{log}); the same command again goes on from its last checkpoint"
-            )
-
-    def end(self) -> None:
-        """Let it go, in whatever state it is."""
-        self._process.terminate()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
-
-
 def _run_stages(recipes: Sequence[Recipe], statuses: list[StageStatus]) -> Iterator[list[StageStatus]]:
-    inits = {(recipe.run.dir, name): stage.init for recipe in recipes for name, stage in recipe.stages.items()}
+    needs = {
+        (recipe.run.dir, name): {(recipe.run.dir, needed) for needed in stage.needs}
+        for recipe in recipes
+        for name, stage in recipe.stages.items()
+    }
     given = {
         (recipe.run.dir, name): stage.stage
         for recipe in recipes
@@ -228,14 +177,14 @@ def _run_stages(recipes: Sequence[Recipe], statuses: list[StageStatus]) -> Itera
             for status in statuses:
                 status.update((status.run, status.name) in running)
             done = {(status.run, status.name) for status in statuses if status.state == "done"} - running
-            if done.issuperset(inits):
+            if done.issuperset(needs):
                 yield statuses
                 return
-            for key, init in inits.items():
-                ready = key not in done and key not in running and (init is None or (key[0], init) in done)
+            for key, needed in needs.items():
+                ready = key not in done and key not in running and needed <= done
                 ready = ready and (key not in given or (given[key] / "ledger.json").exists())
                 if ready and len(running) < most:
-                    _free(workers, threads[key[0]], stage_folder(*key) / "log.txt").give(*key)
+                    free_worker(workers, threads[key[0]], stage_folder(*key) / "log.txt").give(*key)
                     running.add(key)
             if not running:
                 waiting = sorted(str(path) for key, path in given.items() if key not in done)
@@ -245,15 +194,6 @@ def _run_stages(recipes: Sequence[Recipe], statuses: list[StageStatus]) -> Itera
     finally:
         for worker in workers:
             worker.end()
-
-
-def _free(workers: list[Worker], threads: int, log: Path) -> Worker:
-    """One that has nothing to do and runs with so many threads; a new one where there is none."""
-    for worker in workers:
-        if worker.stage is None and worker.threads == threads:
-            return worker
-    workers.append(Worker(threads, log))
-    return workers[-1]
 
 
 def gather(recipe: Recipe) -> None:

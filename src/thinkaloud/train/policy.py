@@ -17,7 +17,7 @@ from thinkaloud.train.losses import (
     kl_to_reference,
     token_logprobs,
 )
-from thinkaloud.train.recipe import RlSettings
+from thinkaloud.train.stages import RlSettings
 
 
 def on(model: Transformer, batches: Iterable[TrainBatch]) -> Iterator[TrainBatch]:

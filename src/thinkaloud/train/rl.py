@@ -11,15 +11,17 @@ from typing import Any
 
 from thinkaloud.rollouts import Rollout
 from thinkaloud.rollouts.collect import noise_seed
+from thinkaloud.rollouts.judge import judge_of
+from thinkaloud.text.language import consistency
 from thinkaloud.train.batches import Sample
 from thinkaloud.train.describe import describe
 from thinkaloud.train.groups import HELP_BELOW, Drawing, Group
 from thinkaloud.train.losses import advantages_of
 from thinkaloud.train.memory import ProblemMemory
 from thinkaloud.train.policy import without_drift
-from thinkaloud.train.recipe import RlSettings
 from thinkaloud.train.replay import Kept, Replay
 from thinkaloud.train.stage import Stage
+from thinkaloud.train.stages import RlSettings
 
 LEAST_ADVANTAGE = 0.05
 "An advantage below that is noise to an optimiser that scales every step alike."
@@ -40,6 +42,7 @@ class _Run:
         settings = stage.settings
         assert isinstance(settings, RlSettings)
         self.stage, self.settings = stage, settings
+        stage.judge = judge_of(settings.judge)
         kinds = {problem.id: f"{problem.family} {problem.level}" for problem in stage.problems}
         self.memory = ProblemMemory(settings.decay, kinds, stage.extra.get("memory"))
         self.drawing = Drawing(stage, settings, self.memory)
@@ -94,11 +97,18 @@ class _Run:
     def _reward(self, rollout: Rollout) -> float:
         if self.settings.reward == "format":
             return float(rollout.finish == "stop" and bool(rollout.answer.strip()))
-        return rollout.verdict.score * (1 - self.settings.brevity * sum(rollout.sampled) / self.settings.max_tokens)
+        reward = rollout.verdict.score * (1 - self.settings.brevity * sum(rollout.sampled) / self.settings.max_tokens)
+        if rollout.finish == "stop" and rollout.answer.strip():
+            reward += self.settings.form
+            if self.settings.language:
+                said = f"{rollout.thinking}\n{rollout.answer}"
+                reward += self.settings.language * consistency(rollout.problem.question, said)
+        return reward
 
     def _learnable(self, group: Group) -> list[Sample]:
         rewards = [self._reward(rollout) for rollout in group.graded]
-        plain = self.settings.reward == "verdict" and not self.settings.brevity
+        besides = self.settings.brevity or self.settings.form or self.settings.language or self.stage.judge is not None
+        plain = self.settings.reward == "verdict" and not besides
         believed = self.settings.memory and not group.prefix and plain
         baselines = self.memory.baselines(group.problem.id, rewards) if believed else None
         return learnable(group.graded, rewards, self.settings, baselines)

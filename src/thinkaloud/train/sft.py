@@ -3,8 +3,8 @@
 from thinkaloud.base.errors import UserError
 from thinkaloud.train.batches import Sample
 from thinkaloud.train.data import demonstrations, families_of
-from thinkaloud.train.recipe import SftSettings
 from thinkaloud.train.stage import Stage
+from thinkaloud.train.stages import SftSettings
 
 
 def train_sft(stage: Stage) -> None:

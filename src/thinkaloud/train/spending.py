@@ -18,8 +18,9 @@ from thinkaloud.model.weights import outline
 from thinkaloud.text import ChatTemplate
 from thinkaloud.train.brought import kept
 from thinkaloud.train.data import demonstrations, families_of, train_problems
-from thinkaloud.train.recipe import DistilSettings, Recipe, RftSettings, RlSettings, SftSettings, StageSettings
+from thinkaloud.train.recipe import Recipe
 from thinkaloud.train.rft import PROBLEMS_A_STEP
+from thinkaloud.train.stages import DistilSettings, RftSettings, RlSettings, SftSettings, StageSettings
 from thinkaloud.train.start import config_of, device_of, template_of
 
 PROCESS = 350 << 20

@@ -14,22 +14,24 @@ from typing import Any, NoReturn
 from thinkaloud.base.errors import UserError
 from thinkaloud.base.ledger import Ledger
 from thinkaloud.base.run import Journal, read_jsonl, write_json
-from thinkaloud.model import Transformer, merge_adapter, save_adapter
+from thinkaloud.model import Transformer
 from thinkaloud.problems import Problem
 from thinkaloud.reports.alarms import BEGINS, alarmed
 from thinkaloud.rollouts import Ask, Rollout, Sampling, attempt, collect
 from thinkaloud.rollouts.collect import noise_seed
+from thinkaloud.rollouts.judge import Judge
 from thinkaloud.train import checkpoints
-from thinkaloud.train.adapter import adapt, config_of, engine_of, refresh, without
+from thinkaloud.train.adapter import adapt, engine_of, fold, refresh, without
 from thinkaloud.train.average import Average
 from thinkaloud.train.batches import Sample, batches
 from thinkaloud.train.data import guarded, held_out, permutation, train_problems
-from thinkaloud.train.describe import curve_point, plain
+from thinkaloud.train.describe import curve_point, enter, plain
 from thinkaloud.train.guard import Guard
 from thinkaloud.train.losses import token_logprobs
 from thinkaloud.train.optimiser import Optimiser
 from thinkaloud.train.policy import on, predictions, surrogate_gradients
-from thinkaloud.train.recipe import DistilSettings, Recipe, RlSettings, StageSettings
+from thinkaloud.train.recipe import Recipe
+from thinkaloud.train.stages import DistilSettings, RlSettings, StageSettings
 from thinkaloud.train.start import first_weights, opened, save_trained, template_of
 
 GENERATED = 1 / 3
@@ -58,7 +60,8 @@ class Stage:
         self.model = self._first_weights().requires_grad_(True)
         if self.settings.lora is not None:
             adapt(self.model, self.settings.lora, noise_seed(recipe.run.seed, name, "adapter"))
-        self.engine = engine_of(self.model)
+        self.engine = self.sampler = engine_of(self.model)
+        self.judge: Judge | None = None
         self.optimiser = Optimiser(self.model, self.settings.optimiser)
         self.ledger = Ledger()
         self.step, self.spent, self.measured = 0, 0.0, 0
@@ -67,8 +70,7 @@ class Stage:
         self.cursors: dict[str, int] = {}
         self.last_cost = self._spent_before = 0.0
         self.last_rollouts = self._rollouts_before = 0
-        self.seen: set[str] = set()
-        self.extra: dict[str, Any] = {}
+        self.seen, self.extra = set[str](), dict[str, Any]()
         self.keeping: Callable[[], dict[str, Any]] = lambda: self.extra
         self.ended: str | None = None
         self.guard = Guard(self.settings.guard, guarded(recipe, self.settings)) if self.settings.guard else None
@@ -123,19 +125,14 @@ class Stage:
         same as that of one never stopped.
         """
         if part == 0:
-            self.engine.forget()
-        before = self.engine.prefilled_tokens
-        groups = attempt(self.engine, self.template, asks, sampling, seed=self._seed("rollouts"))
-        prompt_tokens = self.engine.prefilled_tokens - before
+            self.sampler.forget()
+        before = self.sampler.prefilled_tokens
+        groups = attempt(self.sampler, self.template, asks, sampling, seed=self._seed("rollouts"))
+        groups = groups if self.judge is None else self.judge.judged(groups, self.ledger)
+        prompt_tokens = self.sampler.prefilled_tokens - before
         flat = [rollout for group in groups for rollout in group]
-        generated = sum(len(rollout.ids) - rollout.prompt_tokens - rollout.prefix_tokens for rollout in flat)
-        self.ledger.steered += sum(rollout.prefix_tokens > 0 for rollout in flat)
-        self.ledger.rollouts += len(flat)
-        self.ledger.verifier_calls += len(flat)
-        self.ledger.ungradable += sum(rollout.verdict.label == "ungradable" for rollout in flat)
         self.ledger.prompt_tokens += prompt_tokens
-        self.ledger.generated_tokens += generated
-        self.spend(processed=prompt_tokens + generated)
+        self.spend(processed=prompt_tokens + enter(flat, self.ledger))
         self._rollouts_journal.write([{"step": self.step, **rollout.row()} for rollout in flat])
         return groups
 
@@ -262,12 +259,8 @@ class Stage:
             thinking=self.settings.thinking, max_tokens=max_tokens, temperature=self.recipe.evaluation.temperature
         )
         before = self.engine.prefilled_tokens + self.engine.generated_tokens
-        with self.average.applied() as other:
-            if other:
-                refresh(self.engine, self.model)
+        with self.average.applied(lambda: refresh(self.engine, self.model)):
             groups = collect(self.engine, self.template, problems, sampling, seed=0)
-        if other:
-            refresh(self.engine, self.model)
         self.ledger.evaluation_tokens += self.engine.prefilled_tokens + self.engine.generated_tokens - before
         self.seen.update(problem.id for problem in problems)
         return [group[0] for group in groups]
@@ -334,8 +327,7 @@ class Stage:
         with self.average.applied():
             if self.settings.lora is not None:
                 base = self.recipe.model if isinstance(self.recipe.model, str) and self.settings.init is None else None
-                save_adapter(self.model, self.folder / "adapter", config_of(self.settings.lora), base=base)
-                merge_adapter(self.model)
+                fold(self.model, self.folder / "adapter", self.settings.lora, base)
             save_trained(self.model, self.template, folder, self.recipe)
         self.ledger.unique_problems = len(self.seen)
         self.ledger.repeated_tokens = round(self.repeated)

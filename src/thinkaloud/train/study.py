@@ -11,8 +11,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from thinkaloud.base.errors import UserError
 from thinkaloud.train.pipeline import StageStatus, train
-from thinkaloud.train.recipe import GivenSettings, Recipe, StageSettings, StudySettings
+from thinkaloud.train.recipe import Recipe, StudySettings
 from thinkaloud.train.stage import stage_folder
+from thinkaloud.train.stages import GivenSettings, StageSettings
 
 STAGE = TypeAdapter[StageSettings](StageSettings)
 

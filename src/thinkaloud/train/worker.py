@@ -26,11 +26,12 @@ from thinkaloud.rollouts import Sampling, evaluate
 from thinkaloud.train.checkpoints import Rewound
 from thinkaloud.train.data import held_out
 from thinkaloud.train.distil import train_distil
-from thinkaloud.train.recipe import GivenSettings, Recipe
+from thinkaloud.train.recipe import Recipe
 from thinkaloud.train.rft import train_rft
 from thinkaloud.train.rl import train_rl
 from thinkaloud.train.sft import train_sft
 from thinkaloud.train.stage import Stage, stage_folder
+from thinkaloud.train.stages import GivenSettings
 from thinkaloud.train.start import BEFORE, folder_of, opened, template_in
 
 LOOPS = {"sft": train_sft, "rl": train_rl, "rft": train_rft, "distil": train_distil}

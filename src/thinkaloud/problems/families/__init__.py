@@ -4,10 +4,13 @@ Knows: which families there are. Doesn't know: how any of them works.
 """
 
 from thinkaloud.problems.families.bot import Bot
+from thinkaloud.problems.families.calls import Calls
 from thinkaloud.problems.families.chains import Chains
 from thinkaloud.problems.families.cups import Cups
 from thinkaloud.problems.families.gym import ChainSum, GreatestCommonDivisor, LegCounting
+from thinkaloud.problems.families.orders import Orders
 from thinkaloud.problems.families.pairs import Pairs
+from thinkaloud.problems.families.programs import Programs
 from thinkaloud.problems.families.scales import Scales
 from thinkaloud.problems.types import Family
 
@@ -19,6 +22,9 @@ FAMILIES: dict[str, Family] = {
         Bot(),
         Pairs(),
         Scales(),
+        Programs(),
+        Orders(),
+        Calls(),
         ChainSum(),
         GreatestCommonDivisor(),
         LegCounting(),

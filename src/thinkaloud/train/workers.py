@@ -1,0 +1,76 @@
+"""Processes that train stages one after another, as the pipeline hands them out.
+
+Knows how such a process is started, given a stage and seen to be done. Does not know recipes, nor which stage is next.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from thinkaloud.base.errors import MISTAKE, UserError
+from thinkaloud.train.stage import stage_folder
+
+
+class Worker:
+    """A process that trains one stage after another."""
+
+    def __init__(self, threads: int, log: Path) -> None:
+        """`log` takes what it says before its first stage."""
+        self.threads = threads
+        self.stage: tuple[Path, str] | None = None
+        limits = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as words:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "thinkaloud.train.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=words,
+                env=os.environ | limits,
+            )
+        assert self._process.stdout is not None
+        os.set_blocking(self._process.stdout.fileno(), False)
+
+    def give(self, run: Path, name: str) -> None:
+        """Let it train a stage."""
+        assert self.stage is None and self._process.stdin is not None
+        stage_folder(run, name).mkdir(parents=True, exist_ok=True)
+        self.stage = run, name
+        self._process.stdin.write(json.dumps([str(run), name]).encode() + b"\n")
+        self._process.stdin.flush()
+
+    def look(self) -> None:
+        """See whether its stage is done; UserError if it ended instead, with the last words of the stage."""
+        assert self._process.stdout is not None
+        if self.stage is not None and self._process.stdout.readline():
+            self.stage = None
+        elif self.stage is not None and self._process.poll() is not None:
+            log = stage_folder(*self.stage) / "log.txt"
+            text = log.read_text(errors="replace") if log.exists() else ""
+            words = [line for line in text.splitlines() if line.strip()][-1:]
+            if self._process.returncode == MISTAKE:
+                run, name = self.stage
+                raise UserError(f"stage {name}: {' '.join(words)} (more on it: thinkaloud doctor {run})")
+            raise UserError(
+                f"stage {self.stage[1]} ended with code {self._process.returncode}: {' '.join(words)} (all of it: "
+                f"{log}); the same command again goes on from its last checkpoint"
+            )
+
+    def end(self) -> None:
+        """Let it go, in whatever state it is."""
+        self._process.terminate()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+def free_worker(workers: list[Worker], threads: int, log: Path) -> Worker:
+    """One that has nothing to do and runs with so many threads; a new one where there is none."""
+    for worker in workers:
+        if worker.stage is None and worker.threads == threads:
+            return worker
+    workers.append(Worker(threads, log))
+    return workers[-1]
