@@ -284,7 +284,7 @@ def test_an_alarm_on_the_way_is_the_same_after_kills(
 def test_a_guard_of_what_the_recipe_does_not_have_is_refused(tmp_path: Path) -> None:
     raw = guarded_recipe(tmp_path).model_dump(mode="json", exclude_none=True)
     raw["stages"]["kept"]["guard"] = {"families": ["cups"]}
-    with pytest.raises(UserError, match="stage kept guards cups, which is no family"):
+    with pytest.raises(UserError, match="stage kept names the family cups, which is none"):
         check(parse_settings(Recipe, raw, "test"))
     raw["stages"]["kept"]["guard"] = {"families": ["toss"], "margins": 0.1}
     with pytest.raises(UserError, match="did you mean stages.kept.guard.margin"):

@@ -28,13 +28,15 @@ class Average:
     def applied(self, changed: Callable[[], None] = lambda: None) -> Iterator[None]:
         """The model with these weights for a while; `changed` is called whenever it has others than before."""
         last = self._last() if self.weights else []
-        for weights in (self.weights, last):
-            for parameter, value in zip(self._parameters, weights, strict=False):
-                parameter.data.copy_(value)
-            if weights:
-                changed()
-            if weights is self.weights:
-                yield
+        self._give(self.weights, changed)
+        yield
+        self._give(last, changed)
 
     def _last(self) -> list[Tensor]:
         return [parameter.detach().clone() for parameter in self._parameters]
+
+    def _give(self, weights: list[Tensor], changed: Callable[[], None]) -> None:
+        for parameter, value in zip(self._parameters, weights, strict=False):
+            parameter.data.copy_(value)
+        if weights:
+            changed()

@@ -64,9 +64,8 @@ class Stage:
         self.judge: Judge | None = None
         self.optimiser = Optimiser(self.model, self.settings.optimiser)
         self.ledger = Ledger()
-        self.step, self.spent, self.measured = 0, 0.0, 0
+        self.step, self.spent, self.measured, self.rate_scale = 0, 0.0, 0, 1.0
         self.average = Average(self.optimiser.parameters.values(), self.settings.average)
-        self.rate_scale = 1.0
         self.cursors: dict[str, int] = {}
         self.last_cost = self._spent_before = 0.0
         self.last_rollouts = self._rollouts_before = 0
@@ -127,7 +126,8 @@ class Stage:
         if part == 0:
             self.sampler.forget()
         before = self.sampler.prefilled_tokens
-        groups = attempt(self.sampler, self.template, asks, sampling, seed=self._seed("rollouts"))
+        seed = noise_seed(self.recipe.run.seed, self.name, "rollouts", self.step)
+        groups = attempt(self.sampler, self.template, asks, sampling, seed=seed)
         groups = groups if self.judge is None else self.judge.judged(groups, self.ledger)
         prompt_tokens = self.sampler.prefilled_tokens - before
         flat = [rollout for group in groups for rollout in group]
@@ -144,7 +144,7 @@ class Stage:
             loss = -(logprobs * batch.weights).sum() / divisor
             loss.backward()
             total += float(loss.detach())
-            self._trained(batch.tokens)
+            self.spend(trained=batch.tokens)
         return {"loss": total, **self._apply()}
 
     def improve(
@@ -157,7 +157,7 @@ class Stage:
         reference = self.reference if settings.kl > 0 else None
         row = surrogate_gradients(self.model, reference, samples, settings, divisor=divisor, bonus=bonus)
         tokens = sum(len(sample.ids) for sample in samples)
-        self._trained(tokens)
+        self.spend(trained=tokens)
         if reference is not None:
             self.ledger.reference_tokens += tokens
             self.spend(processed=tokens)
@@ -170,10 +170,6 @@ class Stage:
             return without(self.model)
         return self._first_weights().eval().requires_grad_(False)
 
-    def _trained(self, tokens: int) -> None:
-        self.ledger.update_tokens += tokens
-        self.spend(trained=tokens)
-
     def _apply(self) -> dict[str, float]:
         norm, faulty = self.optimiser.step(self.progress, self.rate_scale)
         if faulty is not None:
@@ -184,11 +180,9 @@ class Stage:
 
     def spend(self, *, trained: int = 0, processed: int = 0) -> None:
         """Account for tokens trained on, and processed or generated."""
+        self.ledger.update_tokens += trained
         self.spent += trained + processed * GENERATED
         self.ledger.compute_flops += self.model.size * (6 * trained + 2 * processed)
-
-    def _seed(self, purpose: str) -> int:
-        return noise_seed(self.recipe.run.seed, self.name, purpose, self.step)
 
     # --- what it tells ---
 
