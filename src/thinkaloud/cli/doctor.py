@@ -24,7 +24,9 @@ def doctor(
         bool, typer.Option("--unsafe-exec", help="Run programs WITHOUT isolation, with limits on resources only.")
     ] = False,
 ) -> None:
-    """Say why a run does not learn and what to change, or check what we rely on; exit code 1 where something is amiss.
+    """Say why a run does not learn, or check verifiers.
+
+    With what to change; exit code 1 where something is amiss.
 
     Examples: thinkaloud doctor runs/demo; thinkaloud doctor --verifiers
     """

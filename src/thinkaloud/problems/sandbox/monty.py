@@ -81,6 +81,11 @@ def feed(one: Any, code: str, **options: Any) -> Any:
     raise Refused("failed" if isinstance(raised, AssertionError) else "error") from raised
 
 
+def define(one: Any, source: str, **options: Any) -> None:
+    """Run a program for what it defines and does; its last line may be worth no plain data."""
+    feed(one, f"{source}\nNone", **options)
+
+
 def plain(value: Any) -> Any:
     """The value as plain data; Refused for anything else."""
     try:
@@ -101,14 +106,14 @@ def run_program(source: str, text: str, bounds: Bounds) -> str:
 
     printed = Output()
     with session(bounds) as one:
-        feed(one, source, print_callback=printed, external_lookup={"input": read_line})
+        define(one, source, print_callback=printed, external_lookup={"input": read_line})
     return "".join(printed.pieces)
 
 
 def call_function(source: str, name: str, calls: list[list[Any]], bounds: Bounds) -> Iterator[Any]:
     """The value of each call, as plain data."""
     with session(bounds) as one:
-        feed(one, source)
+        define(one, source)
         for given in calls:
             yield plain(feed(one, f"{name}(*given_)", inputs={"given_": given}))
 
@@ -117,6 +122,7 @@ def run_tests(source: str, tests: Tests, bounds: Bounds) -> None:
     """Returns when all tests pass; candidate and tests run in a session each."""
     fault: list[Exception] = []
     called: list[str] = []
+    classes: set[str] = set()
 
     def asks(name: str) -> Any:
         def ask(*given: Any, **named: Any) -> Any:
@@ -131,7 +137,7 @@ def run_tests(source: str, tests: Tests, bounds: Bounds) -> None:
             try:
                 return plain(feed(candidate, f"{name}(*given_, **named_)", inputs=inputs))
             except (Refused, Unjudged) as error:
-                if str(error) == "not plain data" and name != tests.entry_point:
+                if str(error) == "not plain data" and (name != tests.entry_point or name in classes):
                     fault.append(Unjudged("unsupported"))  # A class of the candidate's: there are no handles here.
                 elif isinstance(error, Unjudged) or str(error) in ("limit", "not plain data"):
                     fault.append(error)
@@ -141,17 +147,20 @@ def run_tests(source: str, tests: Tests, bounds: Bounds) -> None:
         return ask
 
     with session(bounds) as candidate, session(bounds) as judge:
-        feed(candidate, source)
+        define(candidate, source)
         try:
-            feed(judge, tests.setup)
+            define(judge, tests.setup)
         except Refused:
             raise Unjudged("reference") from None
         lookup: dict[str, Any] = {}
         for name in tests.names:
             lookup[f"candidate_{name}"] = asks(name)
             with contextlib.suppress(Refused):
+                kind = feed(candidate, f"type({name}).__name__")
+                if kind == "type":
+                    classes.add(name)
                 value = plain(feed(candidate, name))
-                if feed(candidate, f"type({name}).__name__") == type(value).__name__:
+                if kind == type(value).__name__:
                     lookup[f"candidate_{name}"] = value
         names = "".join(f"{name} = candidate_{name}\n" for name in tests.names)
         try:
