@@ -66,3 +66,8 @@ def test_a_miniature_learns_and_its_ledgers_add_up(tmp_path: Path) -> None:
     analysis = Analysis(load_data(runs[0].run.dir.parents[1]))
     titles = [one.title for one in tables(analysis)]
     assert "Unique problems to the target of b0" in titles and "What was spent" in titles
+
+
+def test_a_stage_with_a_dot_in_its_name_is_overridden_in_quotes() -> None:
+    recipe = load_settings(Recipe, RECIPES / "fraction.toml", ['stages."chains.start".budget=7'])
+    assert recipe.stages["chains.start"].budget == 7

@@ -55,18 +55,32 @@ def parse_settings(schema: type[SettingsT], raw: dict[str, Any], source: str) ->
 
 def _apply(raw: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
-    if not equals or not all(part for part in key.split(".")):
+    path = _parts(key) if equals else []
+    if not path:
         raise UserError(f"override {override!r} is not of the form section.key=value")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text
-    *sections, last = key.strip().split(".")
+    *sections, last = path
     for section in sections:
         raw = raw.setdefault(section, {})
         if not isinstance(raw, dict):
             raise UserError(f"override {override!r}: {section} is a value, not a section")
     raw[last] = value
+
+
+def _parts(key: str) -> list[str]:
+    """The names of a dotted key, a name with dots in quotes: stages."chains.start".budget; none where it is no key."""
+    try:
+        table: Any = tomllib.loads(f"{key} = 0")
+    except tomllib.TOMLDecodeError:
+        return []
+    path: list[str] = []
+    while isinstance(table, dict):
+        ((name, table),) = table.items()
+        path.append(name)
+    return path
 
 
 def _explain(schema: type[BaseModel], error: ValidationError) -> str:
