@@ -169,6 +169,15 @@ class Analysis:
         share = self.plan.target_share if share is None else share
         return np.asarray(over_seeds(start) + share * (over_seeds(plateau) - over_seeds(start)))
 
+    def _dev_targets(self, baseline: str, family: str) -> Floats | None:
+        """The same target on dev problems, (D,), which the curves are on: the two sets are not equally hard."""
+        curves = [_curve(run, (family, baseline, self.top), COSTS[0]) for run in self.runs]
+        if all(curve is None for curve in curves):
+            return None
+        ends_SE = np.array([(np.nan, np.nan) if curve is None else curve[1][[0, -1]] for curve in curves])
+        start_D, end_D = (over_seeds(ends_SE[self.chosen_DS, end]) for end in (0, 1))
+        return np.asarray(start_D + self.plan.target_share * (end_D - start_D))
+
     def target(self, baseline: str) -> dict[str, Estimate]:
         """The declared target by family, and its mean."""
 
@@ -210,7 +219,7 @@ class Analysis:
 
     def _reached(self, arm: str, baseline: str, family: str, cost: str) -> Floats | None:
         """The cost at which each seed's curve at the top size reaches the target, (D, S); infinite if it doesn't."""
-        targets_D = self._targets(baseline, family)
+        targets_D = self._dev_targets(baseline, family)
         curves = [_curve(run, (family, arm, self.top), cost) for run in self.runs]
         if targets_D is None or all(curve is None for curve in curves):
             return None
