@@ -293,8 +293,8 @@ def test_rewards_of_format_and_language_are_added(tmp_path: Path) -> None:
     ("stage", "words"),
     [
         ({"kind": "rft", "source": "none"}, "starts from none"),
-        ({"kind": "rft", "shown": ["cups"]}, "names cups"),
-        ({"kind": "sft", "families": ["cups"]}, "names cups"),
+        ({"kind": "rft", "shown": ["cups"]}, "names the family cups"),
+        ({"kind": "sft", "families": ["cups"]}, "names the family cups"),
     ],
 )
 def test_what_a_stage_names_must_be_there(tmp_path: Path, stage: dict[str, Any], words: str) -> None:

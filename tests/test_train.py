@@ -5,7 +5,6 @@ import json
 import math
 import random
 import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +28,6 @@ from thinkaloud.problems import FAMILIES, Problem, Verdict
 from thinkaloud.problems.types import Demonstration, Family
 from thinkaloud.rollouts import Rollout
 from thinkaloud.text import Message
-from thinkaloud.train import pipeline
 from thinkaloud.train.batches import Sample, batches
 from thinkaloud.train.checkpoints import drop_states, load_state, save_state
 from thinkaloud.train.groups import Group
@@ -53,6 +51,7 @@ from thinkaloud.train.rl import learnable
 from thinkaloud.train.stage import Stage, stage_folder
 from thinkaloud.train.stages import RlSettings
 from thinkaloud.train.worker import run_stage
+from thinkaloud.train.workers import Worker
 
 torch.set_num_threads(1)
 
@@ -771,19 +770,19 @@ def test_a_whole_run_killed_on_the_way_goes_on_and_ends(tmp_path: Path, monkeypa
     small += ["stages.direct.budget=6_000", "evaluation.test=8", "evaluation.dev=4", "evaluation.probe_problems=4"]
     small += [f"stages.{name}.budget=3_000" for name in ("think_rl", "direct_rl", "think_sft", "think_rft")]
     recipe = load_settings(Recipe, SMOKE, [f"run.dir={tmp_path / 'run'}", *small])
-    started: dict[str, subprocess.Popen[bytes]] = {}
-    start = pipeline._start
+    working: dict[str, Worker] = {}
+    give = Worker.give
 
-    def noted(run: Path, name: str, threads: int) -> subprocess.Popen[bytes]:
-        started[name] = start(run, name, threads)
-        return started[name]
+    def noted(worker: Worker, run: Path, name: str) -> None:
+        working[name] = worker
+        give(worker, run, name)
 
-    monkeypatch.setattr(pipeline, "_start", noted)
+    monkeypatch.setattr(Worker, "give", noted)
     with pytest.raises(UserError, match=f"code -{signal.SIGKILL.value}.*goes on from its last checkpoint"):
         for statuses in train([recipe]):
             for status in statuses:
                 if status.name == "think" and status.progress > 0.3:
-                    started["think"].kill()
+                    working["think"]._process.kill()
     states = [[status.state for status in statuses] for statuses in train([recipe])]
     assert set(states[-1]) == {"done"}
     assert load(recipe.run.dir).upbringing == Upbringing(families=("cups", "chains"), turns=1)
