@@ -38,9 +38,9 @@ def resampled_cells(shares_SPC: Floats, chosen_DS: Integers, *, seed: int = 0) -
     random = np.random.default_rng(seed)
     drawn = random.integers(problems, size=(draws - 1, problems)) + problems * np.arange(draws - 1)[:, None]
     counts_DP = np.bincount(drawn.ravel(), minlength=(draws - 1) * problems).reshape(draws - 1, problems)
-    weights_DP = np.vstack([np.ones(problems), counts_DP]) / problems
+    weights_DP = np.vstack([np.ones(problems), counts_DP])
     with np.errstate(invalid="ignore"):
-        means_SDC = weights_DP @ shares_SPC
+        means_SDC = np.round(weights_DP @ shares_SPC / problems, 12)  # sums in any order: equal cells stay equal
     return np.asarray(means_SDC[chosen_DS, np.arange(draws)[:, None]])
 
 
