@@ -25,7 +25,6 @@ from thinkaloud.inference import load
 from thinkaloud.inference.defaults import Upbringing
 from thinkaloud.model import ModelConfig, Transformer
 from thinkaloud.problems import FAMILIES, Problem, Verdict
-from thinkaloud.problems.types import Demonstration, Family
 from thinkaloud.rollouts import Rollout
 from thinkaloud.text import Message
 from thinkaloud.train.batches import Sample, batches
@@ -52,6 +51,7 @@ from thinkaloud.train.stage import Stage, stage_folder
 from thinkaloud.train.stages import RlSettings
 from thinkaloud.train.worker import run_stage
 from thinkaloud.train.workers import Worker
+from toys import Toss
 
 torch.set_num_threads(1)
 
@@ -355,28 +355,15 @@ def write_recipe(run: Path, families: dict[str, Any], stages: dict[str, Any], **
     return recipe
 
 
-class Coin(Family):
-    """Heads wins. Demonstrations say either, so that a model of them is right half the time."""
+class Coin(Toss):
+    """The toss of two numbers. Demonstrations say either, so that a model of them is right half the time."""
 
     name = "coin"
-    levels = (1,)
-    ways = ("careful", "hasty")
-    words = ("Heads", "Tails", "Toss", *(f" {number}" for number in range(20)))
 
     def generate(self, rng: random.Random, level: int) -> Problem:
         toss = f"{rng.randrange(20)} {rng.randrange(20)}"
         problem = self.problem(level=1, question=f"Toss {toss}", reference="Heads", canonical=toss)
         return replace(problem, verifier="exact")
-
-    def demonstrate(self, problem: Problem, way: str, rng: random.Random) -> Demonstration:
-        word = "Heads" if way == "careful" else "Tails"
-        return Demonstration(thinking=word, answer=word, way=way)
-
-    def verify(self, answer: str, reference: Any) -> Verdict:
-        return Verdict.right() if answer == reference else Verdict.wrong("different")
-
-    def way_of(self, problem: Problem, thinking: str) -> str:
-        return {"Heads": "careful", "Tails": "hasty"}.get(thinking, "other")
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -13,13 +13,12 @@ from thinkaloud.base.run import write_json
 from thinkaloud.inference.defaults import end_ids, read_json, upbringing_of
 from thinkaloud.inference.hub import locate
 from thinkaloud.model import ModelConfig, Transformer, load_model, save_model
+from thinkaloud.reports.findings import START
 from thinkaloud.rollouts.collect import noise_seed
 from thinkaloud.text import ChatTemplate, Tokenizer
 from thinkaloud.train.data import tokenizer_of
 from thinkaloud.train.recipe import Recipe
 
-BEFORE = "before"
-"Under which the checkpoint that a run starts from is evaluated."
 COPIED = (
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
     *("vocab.json", "merges.txt", "generation_config.json"),
@@ -39,8 +38,8 @@ def check_start(recipe: Recipe) -> None:
     if recipe.problems is not None and not isinstance(recipe.model, str):
         raise UserError("problems of your own need a model that can read them: give model=FOLDER, or a name on the hub")
     if isinstance(recipe.model, str):
-        if BEFORE in recipe.stages:
-            raise UserError(f"{BEFORE} is what the checkpoint's own evaluation is called: rename that stage")
+        if START in recipe.stages:
+            raise UserError(f"{START} is what the checkpoint's own evaluation is called: rename that stage")
         template_in(locate(recipe.model))
 
 

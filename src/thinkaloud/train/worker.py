@@ -22,6 +22,7 @@ from thinkaloud.base.ledger import Ledger
 from thinkaloud.base.run import locked, read_json, write_json, write_text
 from thinkaloud.engine import Engine
 from thinkaloud.problems import Problem
+from thinkaloud.reports.findings import START
 from thinkaloud.rollouts import Sampling, evaluate
 from thinkaloud.train.checkpoints import Rewound
 from thinkaloud.train.data import held_out
@@ -32,7 +33,7 @@ from thinkaloud.train.rl import train_rl
 from thinkaloud.train.sft import train_sft
 from thinkaloud.train.stage import Stage, stage_folder
 from thinkaloud.train.stages import GivenSettings
-from thinkaloud.train.start import BEFORE, folder_of, opened, template_in
+from thinkaloud.train.start import folder_of, opened, template_in
 
 LOOPS = {"sft": train_sft, "rl": train_rl, "rft": train_rft, "distil": train_distil}
 
@@ -105,7 +106,7 @@ def measure(run: Path, recipe: Recipe, name: str) -> None:
     parts: dict[str, Callable[[], dict[str, Any]]] = {name: lambda: measured(test)}
     if name == next((one for one, stage in recipe.stages.items() if stage.init is None), None):
         source = folder_of(recipe)
-        parts |= {} if source is None else {BEFORE: lambda: measured(test, who=Engine(opened(source, recipe)))}
+        parts |= {} if source is None else {START: lambda: measured(test, who=Engine(opened(source, recipe)))}
     beyond = held_out(recipe, "test", settings.beyond, wanted, beyond=True)
     if beyond:
         parts[f"{name}-beyond"] = lambda: measured(beyond)
@@ -116,7 +117,7 @@ def measure(run: Path, recipe: Recipe, name: str) -> None:
         if target.exists():
             continue
         started, before = time.perf_counter(), engine.prefilled_tokens + engine.generated_tokens
-        write_json(target, {"model": BEFORE if part == BEFORE else name, **result()})
+        write_json(target, {"model": START if part == START else name, **result()})
         ledger = Ledger(**read_json(folder / "ledger.json"))
         ledger.evaluation_tokens += engine.prefilled_tokens + engine.generated_tokens - before
         ledger.evaluation_seconds += time.perf_counter() - started
