@@ -1,7 +1,7 @@
 """Tools of MCP servers: processes that are started, asked what they offer, and called.
 
-Knows: the mcp SDK. Doesn't know: who calls. One thread with a loop of its own holds the sessions, so that any thread may
-call.
+Knows: the mcp SDK. Doesn't know: who calls. One thread with a loop of its own holds the sessions, so that any thread
+may call.
 """
 
 import asyncio

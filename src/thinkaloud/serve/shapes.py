@@ -1,7 +1,7 @@
 """The bodies of requests: OpenAI's fields and ours, each read by its exact type.
 
-Knows: names, types, ranges. Doesn't know: what becomes of them. A field of OpenAI's that means nothing here is `Unused`:
-it is accepted, and named in a header of the response. Any other name is refused.
+Knows: names, types, ranges. Doesn't know: what becomes of them. A field of OpenAI's that means nothing here is
+`Unused`: it is accepted, and named in a header of the response. Any other name is refused.
 """
 
 from typing import Annotated, Any, Literal
@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 Effort = Literal["none", "off", "minimal", "low", "medium", "high", "xhigh"]
 History = Literal["drop", "tools", "keep"]
 Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+TokenId = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
+Bias = Annotated[float, Field(ge=-100, le=100)]
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Unused = Annotated[Any, "unused"]
 Seed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
@@ -177,9 +179,7 @@ class ChatBody(Sampled):
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     parallel_tool_calls: bool | None = None
     "False: one call a reply at most."
-    logit_bias: (
-        dict[Annotated[str, Field(pattern=r"^[0-9]{1,9}$")], Annotated[float, Field(ge=-100, le=100)]] | None
-    ) = None
+    logit_bias: dict[TokenId, Bias] | None = None
     "What is added to the logits of token ids."
     response_format: Format | None = None
     reasoning_effort: Effort | None = None
@@ -189,7 +189,7 @@ class ChatBody(Sampled):
     max_accuracy_loss: Annotated[float, Field(ge=0, le=1)] | None = None
     "How much accuracy may be given away for a shorter thought; needs a calibrated model."
     history: History | None = None
-    "Which earlier thoughts the model sees: drop (none), tools (those of a running tool loop; the default) or keep (all)."
+    "Which earlier thoughts the model sees: drop (none), tools (of a running tool loop; the default) or keep (all)."
     verify: bool | None = None
     "Whether the reply is checked, where the question is one that can be."
     server_tools: Annotated[list[str], Field(max_length=16)] | None = None

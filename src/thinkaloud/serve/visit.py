@@ -151,7 +151,7 @@ async def respond(
     stream: Stream | None,
     headers: Mapping[str, str],
 ) -> Response:
-    """The response to a request: `whole` makes its body of the replies, or `stream` its events where it asks for them."""
+    """The response to a request: `whole` makes a body of the replies, `stream` events where events are asked for."""
     with ExitStack() as stack:
         visit = Visit(service, request)
         stack.callback(visit.close)
