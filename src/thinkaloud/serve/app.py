@@ -96,7 +96,7 @@ def _routes(app: FastAPI, service: Service) -> None:
     async def chat_completions(body: ChatBody, request: Request) -> Response:
         """A reply to a conversation, thought first."""
         service.check_model(body.model)
-        wishes = chat_wishes(body, service.limits, service.template.tokenizer.vocab_size)
+        wishes = chat_wishes(body, service)
         shape = Chat(body, service)
         return await respond(
             service,
@@ -111,7 +111,7 @@ def _routes(app: FastAPI, service: Service) -> None:
     async def responses(body: ResponseBody, request: Request) -> Response:
         """The same as items."""
         service.check_model(body.model)
-        wishes = response_wishes(body, service.limits)
+        wishes = response_wishes(body, service)
         shape = Responses(body, service)
         return await respond(
             service,
@@ -126,7 +126,7 @@ def _routes(app: FastAPI, service: Service) -> None:
     async def completions(body: CompletionBody, request: Request) -> Response:
         """A text that goes on."""
         service.check_model(body.model)
-        wishes = completion_wishes(body, service.limits)
+        wishes = completion_wishes(body, service)
         shape = Completions(body, service, wishes)
         return await respond(
             service,

@@ -36,10 +36,10 @@ class Chat:
 
     def _choice(self, index: int, reply: Reply) -> dict[str, Any]:
         calls = [call_of(call) for call in reply.tool_calls]
-        message: dict[str, Any] = {"role": "assistant", "content": None if calls and not reply.answer else reply.answer}
+        message: dict[str, Any] = {"role": "assistant", "content": reply.answer}
         message |= {"refusal": None, "reasoning_content": reply.thinking, "reasoning": reply.thinking}
         if calls:
-            message["tool_calls"] = calls
+            message |= {"tool_calls": calls, "content": reply.answer if reply.answer.strip() else None}
         return {"index": index, "message": message, "logprobs": self._logprobs(reply.tokens), **ending(reply)}
 
     async def chunks(self, replies: Replies) -> AsyncIterator[tuple[None, Any]]:

@@ -141,7 +141,7 @@ class Desk:
             talk = self._line.next()
             if talk is None:
                 return
-            stream = attempt(lambda talk=talk: talk.exchange.wishes[talk.index].open(self.model))
+            stream = attempt(lambda talk=talk: self._open(talk.exchange.wishes[talk.index]))
             if isinstance(stream, Exception):
                 self._end(talk, fault_of(stream))
                 continue
@@ -164,6 +164,13 @@ class Desk:
                 self._end(talk, fault_of(fault))
             else:
                 self._take(talk)
+
+    def _open(self, wish: Wish) -> ReplyStream:
+        stream, most = wish.open(self.model), self.limits.prompt_tokens
+        if most is not None and stream.prompt_tokens > most:
+            stream.cancel()
+            raise Fault(f"the conversation has {stream.prompt_tokens} tokens, and this server's limit is {most}")
+        return stream
 
     def _take(self, talk: Talk) -> None:
         """What a reply has said since."""

@@ -6,9 +6,9 @@ from typing import Any
 
 from thinkaloud.serve.exchange import Wish
 from thinkaloud.serve.faults import Fault
-from thinkaloud.serve.line import Limits
 from thinkaloud.serve.response_shapes import Asked, ResponseBody, Result, Said, Thought
 from thinkaloud.serve.shapes import ChatBody, CompletionBody, Sampled, Text
+from thinkaloud.serve.visit import Service
 from thinkaloud.text import Message, ToolCall
 
 EFFORTS = {"none": "off", "off": "off", "minimal": "low", "low": "low", "medium": "medium", "high": "high"}
@@ -16,12 +16,13 @@ EFFORTS |= {"xhigh": "high"}
 "OpenAI's words for how much to think, as ours."
 
 
-def chat_wishes(body: ChatBody, limits: Limits, vocabulary: int) -> list[Wish]:
+def chat_wishes(body: ChatBody, service: Service) -> list[Wish]:
     """The replies that a chat completion asks for. Fault 400 for what does not go together."""
     thinking = body.chat_template_kwargs and body.chat_template_kwargs.enable_thinking
     effort = "none" if thinking is False and body.reasoning_effort is None else body.reasoning_effort
     if body.top_logprobs and not body.logprobs:
         raise Fault("top_logprobs needs logprobs: true", param="top_logprobs")
+    vocabulary = service.template.tokenizer.vocab_size
     if any(int(one) >= vocabulary for one in body.logit_bias or ()):
         raise Fault(f"logit_bias holds an id outside the vocabulary of {vocabulary}", param="logit_bias")
     tools = [tool.function.model_dump(exclude_none=True) for tool in body.tools or ()]
@@ -36,7 +37,7 @@ def chat_wishes(body: ChatBody, limits: Limits, vocabulary: int) -> list[Wish]:
                 raise Fault("json_schema.schema is missing", param="response_format.json_schema.schema")
             schema = given.schema_
     settings = {
-        **_sampling(body, limits, body.max_completion_tokens or body.max_tokens),
+        **_sampling(body, service, body.max_completion_tokens or body.max_tokens),
         **_tools(tools, wanted, body.parallel_tool_calls),
         **_thinking(effort, body.thinking_budget, body.history),
         "schema": schema,
@@ -44,10 +45,10 @@ def chat_wishes(body: ChatBody, limits: Limits, vocabulary: int) -> list[Wish]:
         "logprobs": body.logprobs or None,
         "top_logprobs": body.top_logprobs or None,
     }
-    return _several([Message.from_dict(turn.model_dump()) for turn in body.messages], settings, body.n, limits)
+    return _several([Message.from_dict(turn.model_dump()) for turn in body.messages], settings, body.n, service)
 
 
-def response_wishes(body: ResponseBody, limits: Limits) -> list[Wish]:
+def response_wishes(body: ResponseBody, service: Service) -> list[Wish]:
     """The reply that a response asks for."""
     messages = [Message("system", body.instructions)] if body.instructions else []
     messages += _of_items([Said(role="user", content=body.input)] if isinstance(body.input, str) else body.input)
@@ -60,17 +61,17 @@ def response_wishes(body: ResponseBody, limits: Limits) -> list[Wish]:
         if schema is None:
             raise Fault("text.format.schema is missing", param="text.format.schema")
     settings = {
-        **_sampling(body, limits, body.max_output_tokens),
+        **_sampling(body, service, body.max_output_tokens),
         **_tools(tools, choice if choice is None or isinstance(choice, str) else choice.name, body.parallel_tool_calls),
         **_thinking(body.reasoning.effort if body.reasoning else None, body.thinking_budget, body.history),
         "schema": schema,
     }
-    return _several(messages, settings, 1, limits)
+    return _several(messages, settings, 1, service)
 
 
-def completion_wishes(body: CompletionBody, limits: Limits) -> list[Wish]:
+def completion_wishes(body: CompletionBody, service: Service) -> list[Wish]:
     """The continuations that a completion asks for."""
-    settings = _sampling(body, limits, body.max_tokens or 16)
+    settings = _sampling(body, service, body.max_tokens or 16)
     if body.logprobs is not None:
         settings |= {"logprobs": True, "top_logprobs": body.logprobs}
     prompts: list[str | tuple[int, ...]] = []
@@ -84,18 +85,19 @@ def completion_wishes(body: CompletionBody, limits: Limits) -> list[Wish]:
     wishes = []
     for prompt in prompts:
         wishes += [Wish(prompt=prompt, settings=_told(settings | {"sample": index})) for index in range(body.n or 1)]
-    return _bounded(wishes, limits)
+    return _bounded(wishes, service)
 
 
-def _several(messages: Sequence[Message], settings: Mapping[str, Any], n: int | None, limits: Limits) -> list[Wish]:
+def _several(messages: Sequence[Message], settings: Mapping[str, Any], n: int | None, service: Service) -> list[Wish]:
     """The same wish so many times, by samples of one seed."""
     wish = [Wish(messages=tuple(messages), settings=_told({**settings, "sample": index})) for index in range(n or 1)]
-    return _bounded(wish, limits)
+    return _bounded(wish, service)
 
 
-def _bounded(wishes: list[Wish], limits: Limits) -> list[Wish]:
-    if len(wishes) > limits.choices:
-        raise Fault(f"{len(wishes)} replies are more than this server's limit of {limits.choices}", param="n")
+def _bounded(wishes: list[Wish], service: Service) -> list[Wish]:
+    most = service.limits.choices
+    if len(wishes) > most:
+        raise Fault(f"{len(wishes)} replies are more than this server's limit of {most}", param="n")
     return wishes
 
 
@@ -104,13 +106,13 @@ def _told(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if value is not None}
 
 
-def _sampling(body: Any, limits: Limits, max_tokens: int | None) -> dict[str, Any]:
+def _sampling(body: Any, service: Service, max_tokens: int | None) -> dict[str, Any]:
     """How tokens are drawn; without a seed, by chance."""
-    most = limits.max_tokens
+    most = service.limits.max_tokens
     if max_tokens is not None and most is not None and max_tokens > most:
         raise Fault(f"max_tokens is {max_tokens}, and this server's limit is {most}", param="max_tokens")
     settings = {
-        "max_tokens": max_tokens or most,
+        "max_tokens": max_tokens or (None if most is None else min(most, service.about["max_tokens"])),
         "temperature": body.temperature,
         "top_p": body.top_p,
         "seed": secrets.randbits(62) if body.seed is None else body.seed,
