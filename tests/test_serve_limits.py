@@ -72,9 +72,10 @@ def test_who_waits_may_leave_too(live: Live, model: ReasoningModel) -> None:
 
 def test_who_dawdles_holds_nobody_up(live: Live, model: ReasoningModel) -> None:
     content = json.dumps(body(model, 400, stream=True)).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(content)}"
+    head = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head += f"Content-Length: {len(content)}\r\n\r\n"
     with socket.create_connection(live.root.removeprefix("http://").split(":")) as dawdler:
-        dawdler.sendall(head.encode() + b"\r\n\r\n" + content)
+        dawdler.sendall(head.encode() + content)
         for _ in range(3):
             answer = httpx2.post(live.url + "/chat/completions", json=body(model, 20))
             assert answer.json()["usage"]["completion_tokens"] >= 20
@@ -183,7 +184,10 @@ def test_the_fault_of_one_reply_takes_no_other_along(
     monkeypatch.undo()
     good = next(one for one in answers if one.status_code == 200)
     seed = 1 + answers.index(good)
-    assert good.json()["choices"] == httpx2.post(live.url + "/chat/completions", json=body(model, 60, seed=seed)).json()["choices"]
+    assert (
+        good.json()["choices"]
+        == httpx2.post(live.url + "/chat/completions", json=body(model, 60, seed=seed)).json()["choices"]
+    )
 
 
 def test_a_fault_of_the_engine_ends_what_is_under_way_and_not_the_server(
@@ -240,9 +244,8 @@ def test_a_thought_is_led_from_outside(live: Live, model: ReasoningModel) -> Non
 
 
 def test_a_port_that_is_taken_is_named() -> None:
-    with listen("127.0.0.1", 0) as taken:
-        with pytest.raises(UserError, match="is taken: choose another with --port"):
-            listen("127.0.0.1", taken.getsockname()[1])
+    with listen("127.0.0.1", 0) as taken, pytest.raises(UserError, match="is taken: choose another with --port"):
+        listen("127.0.0.1", taken.getsockname()[1])
     with pytest.raises(UserError, match="address of this machine"):
         listen("192.0.2.1", 0)
 

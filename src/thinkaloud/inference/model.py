@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 import torch
 
 from thinkaloud.base.errors import UserError
-from thinkaloud.engine import Completion, Engine, Request
+from thinkaloud.engine import Completion, Engine, Progress, Request
 from thinkaloud.inference.defaults import defaults_of, end_ids, upbringing_of
 from thinkaloud.inference.replies import Reply, ReplyStream
 from thinkaloud.model import Transformer
@@ -42,6 +42,7 @@ class AskSettings(TypedDict, total=False):
     stop: Sequence[str]
     tools: Sequence[Tool] | None
     tool_choice: str
+    parallel: bool
     schema: Mapping[str, Any] | None
     history: History
     thought: str
@@ -94,6 +95,7 @@ class ReasoningModel:
         stop: Sequence[str] = (),
         tools: Sequence[Tool] | None = None,
         tool_choice: str = "auto",
+        parallel: bool = True,
         schema: Mapping[str, Any] | None = None,
         history: History = "tools",
         thought: str = "",
@@ -105,7 +107,8 @@ class ReasoningModel:
 
         `effort` is off, low, medium or high; `thinking_budget` bounds the thought in tokens and goes before effort.
         `sample` tells apart several replies under one seed. `stop`: the answer, not the thought, ends before any of
-        these strings. `tool_choice` is auto, none, required or the name of the one tool to call; `schema` is the JSON
+        these strings. `tool_choice` is auto, none, required or the name of the one tool to call, and without
+        `parallel` the reply ends with its first call; `schema` is the JSON
         Schema that the answer must fit: {} for any JSON object. `history` says which earlier thoughts the model sees:
         drop (none), tools (those of a running tool loop) or keep (all). `thought` is a beginning of the thought to go
         on from. `bias` is added to the logits of ids. `logprobs` fills `Reply.tokens`, each with the `top_logprobs`
@@ -156,8 +159,46 @@ class ReasoningModel:
             top_logprobs=top_logprobs,
         )
         return ReplyStream(
-            self, request, thinking=thinking, begun=begun, stop=stop, logprobs=logprobs or top_logprobs > 0
+            self,
+            request,
+            thinking=thinking,
+            parallel=parallel,
+            begun=begun,
+            stop=stop,
+            logprobs=logprobs or top_logprobs > 0,
         )
+
+    def go_on(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        max_tokens: int = 64,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        top_k: int | None = None,
+        min_p: float | None = None,
+        seed: int = 0,
+        sample: int = 0,
+        stop: Sequence[str] = (),
+        logprobs: bool = False,
+        top_logprobs: int = 0,
+    ) -> ReplyStream:
+        """A text that goes on as it stands, or ids: no template and no thought; all of the reply is its answer."""
+        given: dict[str, Any] = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "min_p": min_p}
+        sampling = replace(self.defaults, **{name: value for name, value in given.items() if value is not None})
+        request = Request(
+            prompt_ids=tuple(self.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt),
+            max_tokens=max_tokens,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            min_p=sampling.min_p,
+            seed=seed,
+            sample=sample,
+            stop_ids=self.template.stop_ids,
+            top_logprobs=top_logprobs,
+        )
+        return ReplyStream(self, request, plain=True, stop=stop, logprobs=logprobs or top_logprobs > 0)
 
     def _grammar(
         self, schema: Mapping[str, Any] | None, tools: Sequence[Tool] | None, tool_choice: str
@@ -220,10 +261,14 @@ class ReasoningModel:
         for progress in self.engine.step():
             if progress.completion is not None:
                 done[progress.handle] = progress.completion
-            stream = self._streams.get(progress.handle)
-            if stream is not None:
-                stream.take(progress)
+            self.hear(progress)
         return done
+
+    def hear(self, progress: Progress) -> None:
+        """What a step of the engine added to one request goes to its stream, where one is open."""
+        stream = self._streams.get(progress.handle)
+        if stream is not None:
+            stream.take(progress)
 
     @torch.inference_mode()
     def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:

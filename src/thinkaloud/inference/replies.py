@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from thinkaloud.base.errors import UserError
 from thinkaloud.engine import Completion, Progress, Request
 from thinkaloud.text import Piece, StopStrings, StreamParser, ToolCall
-from thinkaloud.text.stream import PieceKind
+from thinkaloud.text.stream import PieceKind, PlainLayout
 
 if TYPE_CHECKING:
     from thinkaloud.inference.model import ReasoningModel
@@ -88,14 +88,18 @@ class ReplyStream(Iterator[Piece]):
         model: ReasoningModel,
         request: Request,
         *,
-        thinking: bool,
+        thinking: bool = False,
+        plain: bool = False,
+        parallel: bool = True,
         begun: Sequence[int] = (),
         stop: Sequence[str] = (),
         logprobs: bool = False,
     ) -> None:
         self._model = model
         self._request = request
-        self._parser = StreamParser(model.template, thinking)
+        self._parser = StreamParser(PlainLayout(model.template) if plain else model.template, thinking)
+        self._parallel = parallel
+        self._full = False  # the one call that it may hold has come
         self._pieces: list[Piece] = self._parser.feed(begun)
         self._stops = StopStrings(stop)
         self._answer = ""
@@ -115,6 +119,11 @@ class ReplyStream(Iterator[Piece]):
                 raise UserError("the reply is paused: resume it before reading on")
             self._model.advance()
         return self._pieces.pop(0)
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens that it goes on from."""
+        return len(self._request.prompt_ids)
 
     def take_pieces(self) -> list[Piece]:
         """What has come and was not taken yet, without running the engine."""
@@ -174,7 +183,7 @@ class ReplyStream(Iterator[Piece]):
             self.tokens.append(said)
         self._say(self._parser.feed([progress.token_id]))
         completion, finish = progress.completion, progress.completion.finish if progress.completion else ""
-        if self._stops.found is not None:
+        if self._stops.found is not None or self._full:
             completion, finish = completion or self._model.engine.cancel(self.handle), "stop"
         if completion is not None:
             self._end(completion, finish)
@@ -184,6 +193,7 @@ class ReplyStream(Iterator[Piece]):
             if piece.kind != "answer":
                 self._tell("answer", self._stops.finish() if piece.kind == "tool_call" else "")
                 self._pieces += [] if self._stops.found else [piece]
+                self._full = self._full or (piece.kind == "tool_call" and not self._parallel)
             else:
                 self._tell("answer", self._stops.feed(piece.text))
 

@@ -118,15 +118,14 @@ class Desk:
     def _obey(self) -> None:
         """Do what was asked for; with nothing else to do, wait for it."""
         try:
-            while True:
-                work, future = self._commands.get(block=not (self.model.engine.busy or self._mail or len(self._line)))
+            while not self._stopped:
+                idle = not (self.model.engine.busy or self._mail or (len(self._line) and self._has_room))
+                work, future = self._commands.get(block=idle)
                 result = attempt(work)
                 if isinstance(result, Exception):
                     future.set_exception(result)
                 else:
                     future.set_result(result)
-                if self._stopped:
-                    return
         except Empty:
             return
 
@@ -135,13 +134,15 @@ class Desk:
             self._talks[talk.exchange.id, talk.index] = talk
             self._line.add(talk.exchange.who, talk)
 
+    @property
+    def _has_room(self) -> bool:
+        """Whether one more may run: the engine's own queue would know no turns."""
+        return len(self._running) < self.limits.rows and not self.model.engine.waiting
+
     def _admit(self) -> None:
         """Rows for those whose turn it is."""
-        while len(self._running) < self.limits.rows and not self.model.engine.waiting:
-            talk = self._line.next()
-            if talk is None:
-                return
-            stream = attempt(lambda talk=talk: self._open(talk.exchange.wishes[talk.index]))
+        while self._has_room and (talk := self._line.next()) is not None:
+            stream = attempt(self._open, talk.exchange.wishes[talk.index])
             if isinstance(stream, Exception):
                 self._end(talk, fault_of(stream))
                 continue
@@ -155,7 +156,7 @@ class Desk:
         if isinstance(come, Exception):
             self._fail(come)
             return
-        faults = {one.handle: attempt(lambda one=one: self.model.hear(one)) for one in come}
+        faults = {one.handle: attempt(self.model.hear, one) for one in come}
         for talk in list(self._running):
             assert talk.stream is not None
             fault = faults.get(talk.stream.handle)
@@ -245,10 +246,10 @@ def steer(stream: ReplyStream, action: str, text: str | None, tokens: int | None
     return {"answer_now": stream.answer_now, "pause": stream.pause, "resume": stream.resume}[action]()
 
 
-def attempt(work: Callable[[], Value]) -> Value | Exception:
+def attempt(work: Callable[..., Value], *given: Any) -> Value | Exception:
     """What a piece of work gives, or how it failed: one reply's fault must not end the thread that all live from."""
     try:
-        return work()
+        return work(*given)
     except Exception as error:
         if not isinstance(error, UserError | Fault):
             LOG.error("a fault at the desk", exc_info=error)

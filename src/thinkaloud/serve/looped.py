@@ -4,6 +4,7 @@ Knows: the loop, exchanges. Doesn't know: what the tools do, HTTP's shapes.
 """
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 
@@ -73,9 +74,9 @@ class Looped:
 def merged(turns: Sequence[Reply]) -> Reply:
     """Several turns as one reply: all that was thought, said and paid."""
     last = turns[-1]
-    fields = ("prompt_tokens", "cached_tokens", "thinking_tokens", "forced_tokens", "answer_tokens")
-    fields += ("probe_tokens", "discarded_tokens")
-    usage = Usage(**{name: sum(getattr(turn.usage, name) for turn in turns) for name in fields})
+    usage = Usage(
+        **{one.name: sum(getattr(turn.usage, one.name) for turn in turns) for one in dataclasses.fields(Usage)}
+    )
     return replace(
         last,
         thinking="\n".join(turn.thinking for turn in turns if turn.thinking),

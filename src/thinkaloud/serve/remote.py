@@ -6,7 +6,7 @@ tokenizer and template are at hand.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 import httpx2
@@ -102,7 +102,7 @@ class Remote:
             self._courses.pop(key, None)
             del self._tasks[key]
 
-    async def continued(self, body: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
+    async def continued(self, body: Mapping[str, Any]) -> AsyncGenerator[Mapping[str, Any], None]:
         """The choices of a completion's chunks, as they come; whoever leaves early ends it there too."""
         assert self._client is not None
         whole = {"model": self.name, "stream": True, **body}

@@ -147,7 +147,7 @@ class Items:
     def _begin(self, kind: str) -> Iterator[Event]:
         prefix = "rs" if kind == "reasoning" else "msg"
         self._item = {"id": f"{prefix}_{secrets.token_hex(12)}", "type": kind, "status": "in_progress", "content": []}
-        self._item |= {"summary": []} if kind == "reasoning" else {"role": "assistant"}
+        self._item |= {"summary": list[Any]()} if kind == "reasoning" else {"role": "assistant"}
         yield "response.output_item.added", {"output_index": len(self.items), "item": dict(self._item)}
         yield self._event("response.content_part.added", part=self._part(""))
 
