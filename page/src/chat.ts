@@ -1,6 +1,6 @@
 // The chat page put together: which conversation is shown, what keys and buttons do.
 import { Fault, models, setKey, type Action, type Model } from "./api";
-import { button, byId, download, make } from "./dom";
+import { asMenu, button, byId, download, make } from "./dom";
 import { asJson, asMarkdown, fileName } from "./exporting";
 import { showKeys } from "./keys";
 import { Reply } from "./reply";
@@ -32,7 +32,7 @@ function draw(): void {
   const turns = path(talk);
   views = turns.map((turn) => new TurnView(talk, turn, actions));
   main.replaceChildren(...(turns.length ? views.map((view) => view.element) : [welcome()]));
-  for (const id of ["export-markdown", "export-json"]) byId<HTMLButtonElement>(id).disabled = turns.length === 0;
+  byId("export").hidden = turns.length === 0;
   document.title = talk.title ? `${talk.title} · thinkaloud` : "thinkaloud";
   drawList();
   drawReply();
@@ -239,7 +239,9 @@ function pressed(event: KeyboardEvent): void {
 }
 
 function begin(): void {
-  settingsRow(stop, go);
+  settingsRow();
+  byId("send").append(stop, go);
+  document.querySelectorAll<HTMLDetailsElement>(".menu-fold").forEach(asMenu);
   steer.append(
     button("Answer now", () => act("answer_now"), { class: "main", title: "Esc" }), pause,
     button("Think on", () => act("think_on", { tokens: 64 }), { title: "64 tokens more (Alt+T)" }),

@@ -39,6 +39,19 @@ export function draw(tag: string, attributes: Record<string, string | number>, .
   return element;
 }
 
+/** A fold that is a menu: Escape and a press elsewhere close it. */
+export function asMenu(fold: HTMLDetailsElement): void {
+  fold.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !fold.open) return;
+    fold.open = false;
+    fold.querySelector("summary")?.focus();
+    event.stopPropagation();
+  });
+  document.addEventListener("click", (event) => {
+    if (!fold.contains(event.target as Node) || (event.target as HTMLElement).closest("button")) fold.open = false;
+  });
+}
+
 /** Offer `text` as a file to keep. */
 export function download(name: string, text: string, type: string): void {
   const address = URL.createObjectURL(new Blob([text], { type }));

@@ -19,11 +19,11 @@ export const thinks = (sample: Sample): boolean => !sample.finish && !sample.ans
 
 /** The sign of a verdict, or of the model's confidence. */
 export function verdict(sample: Sample): HTMLElement | null {
-  const sure = typeof sample.confidence === "number" ? ` ${Math.round(100 * sample.confidence)} % sure` : "";
-  if (sample.verified === true) return make("span", { class: "verdict right" }, `✓ right${sure}`);
-  if (sample.verified === false) return make("span", { class: "verdict wrong" }, `✗ wrong${sure}`);
-  if (sample.verified === null) return make("span", { class: "verdict" }, `can't be checked${sure}`);
-  return sure ? make("span", { class: "verdict" }, sure.trim()) : null;
+  const sure = typeof sample.confidence === "number" ? `${Math.round(100 * sample.confidence)} % sure` : "";
+  const [word, look] = sample.verified === true ? ["✓ right", "right"] : sample.verified === false ? ["✗ wrong", "wrong"] : ["", ""];
+  const said = word || (sample.verified === null ? "can't be checked" : "");
+  if (!said && !sure) return null;
+  return make("span", { class: `verdict ${look}` }, said, said && sure && " · ", sure && make("small", {}, sure));
 }
 
 /** The live element of a sample; `update` draws what it has become. */
@@ -36,16 +36,18 @@ export class SampleView {
   private readonly end = make("p", { class: "end" });
   private readonly sign = make("span", { class: "sign" });
   private readonly now: HTMLButtonElement | null;
-  private readonly copy: HTMLButtonElement;
+  private readonly copy: HTMLButtonElement | null;
   private drawn = "";
   private touched = false;
 
+  /** `label`: its number among several, or nothing; those have their own buttons, as far as `answerNow` is given. */
   constructor(private readonly sample: Sample, label: string, answerNow: (() => void) | null) {
     this.fold = make("details", { class: "thinking" }, make("summary", { onclick: () => (this.touched = true) }, this.state), this.thought);
     this.now = answerNow && button("Answer now", answerNow, { class: "quiet" });
-    this.copy = copyButton(() => this.sample.answer, `Copy the answer${label && ` ${label}`}`);
+    this.copy = label ? copyButton(() => this.sample.answer, `Copy answer ${label}`) : null;
     const head = make("div", { class: "sample-head" }, label && make("b", {}, label), this.sign, make("span", { class: "gap" }), this.now, this.copy);
-    this.element = make("article", { class: "sample", "aria-label": label ? `Reply ${label}` : "Reply" }, this.fold, this.answer, this.end, head);
+    this.element = make("article", { class: "sample", "aria-label": label ? `Reply ${label}` : "Reply" },
+      label && head, this.fold, this.answer, this.end, !label && this.sign);
     this.fold.open = thinks(sample);
     this.update();
   }
@@ -77,6 +79,6 @@ export class SampleView {
     this.end.hidden = !this.end.textContent;
     this.sign.replaceChildren(verdict(sample) ?? "");
     if (this.now) this.now.hidden = !thinking;
-    this.copy.hidden = !sample.finish || !sample.answer;
+    if (this.copy) this.copy.hidden = !sample.finish || !sample.answer;
   }
 }

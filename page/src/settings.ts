@@ -48,23 +48,14 @@ function verifyField(): HTMLElement {
 }
 
 /** Put the fields into the page. */
-export function settingsRow(...after: HTMLElement[]): void {
-  const more = make("details", { class: "more" }, make("summary", {}, "More"), make("div", {},
+export function settingsRow(): void {
+  const more = make("details", { class: "menu-fold more" }, make("summary", {}, "More"), make("div", {},
     numberField("temperature", "Temperature", "0: always the likeliest word; the model's own wish where left out", { min: 0, max: 2, step: 0.1 }),
     numberField("seed", "Seed", "The same seed gives the same reply", { min: 0, max: 2 ** 31, step: 1 }),
     numberField("maxTokens", "Most tokens", "Bound of thought and answer together", { min: 1, max: 1_000_000, step: 1 })));
-  more.addEventListener("keydown", (event) => {
-    if (event.key !== "Escape" || !more.open) return;
-    more.open = false;
-    more.querySelector("summary")?.focus();
-    event.stopPropagation();
-  });
-  document.addEventListener("click", (event) => {
-    if (!more.contains(event.target as Node)) more.open = false;
-  });
   byId("settings").replaceChildren(
     effortField(),
     numberField("budget", "Budget", "Most tokens of thought; goes before effort", { min: 0, max: 1_000_000, step: 1 }),
-    samplesField(), verifyField(), more, make("span", { class: "gap" }), ...after,
+    samplesField(), verifyField(), more,
   );
 }

@@ -1,5 +1,5 @@
 // A turn as it is shown: the question, its replies (several stand side by side, with their vote), and what can be done.
-import { button, make } from "./dom";
+import { button, copyButton, make } from "./dom";
 import { SampleView } from "./sample";
 import { children, type Conversation, type Turn } from "./tree";
 import { votes } from "./votes";
@@ -30,7 +30,7 @@ export class TurnView {
       (sample, place) => new SampleView(sample, several ? `${place + 1}` : "", several ? () => actions.answerNow(turn, place) : null),
     );
     this.picks = several ? turn.samples.map((_, place) => this.pick(place)) : [];
-    this.picks.forEach((pick, place) => this.samples[place]!.element.querySelector(".sample-head")!.append(pick));
+    this.picks.forEach((pick, place) => this.samples[place]!.element.append(pick));
     this.element = make("section", { class: "turn", "aria-label": "Question and reply" },
       this.question, this.tally,
       make("div", { class: several ? "samples" : "single" }, ...this.samples.map((view) => view.element)),
@@ -112,12 +112,13 @@ export class TurnView {
     const inside = this.tools.contains(document.activeElement);
     const tool = (label: string, name: string, press: () => void, more: Record<string, string | boolean> = {}) =>
       button(label, press, { class: "quiet", "data-tool": name, ...more });
+    const only = turn.samples.length === 1 && turn.samples[0]!.answer;
     const turns = siblings.length > 1 && make("span", { class: "turns" },
       tool("‹", "before", () => actions.turn(turn, -1), { "aria-label": "The version before", disabled: place === 0 }),
       make("span", { class: "place" }, `${place + 1}/${siblings.length}`),
       tool("›", "after", () => actions.turn(turn, 1), { "aria-label": "The version after", disabled: place === siblings.length - 1 }));
     this.ledger.textContent = this.spent();
-    this.tools.replaceChildren(...[turns,
+    this.tools.replaceChildren(...[turns, only && copyButton(() => only, "Copy the answer"),
       tool("Edit", "edit", () => this.edit(), { title: "Ask it otherwise, in a branch (Alt+E)" }),
       tool("Again", "again", () => actions.again(turn), { title: "Another reply, in a branch (Alt+R)" }),
       make("span", { class: "gap" }), this.ledger].filter((one): one is HTMLElement => Boolean(one)));
