@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import sys
 from collections.abc import AsyncIterator
 from itertools import count
@@ -67,8 +68,7 @@ def scripted(question: str, index: int) -> tuple[str, str, bool | None]:
 
 def pieces(text: str) -> list[str]:
     """Words with the space before them."""
-    words = text.replace("\n", " \n ").split(" ")
-    return [word if word == "\n" or not place else f" {word}" for place, word in enumerate(words)]
+    return re.findall(r"\s*\S+\s*$|\s*\S+", text)
 
 
 def fault(status: int, message: str, **headers: str) -> Response:
