@@ -12,6 +12,7 @@ const oneFontFormat: Plugin = {
 
 export default defineConfig({
   base: "/",
+  logLevel: "warn",
   plugins: [oneFontFormat],
   build: {
     outDir: "../src/thinkaloud/serve/page",
