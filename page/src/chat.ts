@@ -1,7 +1,8 @@
 // The chat page put together: which conversation is shown, what keys and buttons do.
-import { Fault, models, setKey, type Action, type Model } from "./api";
+import { Fault, models, type Action, type Model } from "./api";
 import { asMenu, button, byId, download, make } from "./dom";
 import { asJson, asMarkdown, fileName } from "./exporting";
+import { askKey } from "./key";
 import { showKeys } from "./keys";
 import { Reply } from "./reply";
 import { settings, settingsRow } from "./settings";
@@ -169,18 +170,6 @@ function remove(one: Conversation): void {
 function menu(shown: boolean): void {
   document.body.classList.toggle("menu", shown);
   byId("menu").setAttribute("aria-expanded", String(shown));
-}
-
-function askKey(then: () => void): void {
-  const dialog = byId<HTMLDialogElement>("key");
-  const input = make("input", { type: "password", id: "key-field", autocomplete: "off", required: true });
-  const form = make("form", { method: "dialog" }, make("h2", { id: "key-title" }, "The server wants a key"),
-    make("p", {}, "It is the one that the server was started with. It is kept until this tab is closed."),
-    make("label", { for: "key-field" }, "Key"), input,
-    make("div", { class: "row" }, button("Cancel", () => dialog.close(), { class: "quiet" }), make("button", { class: "main" }, "Use it")));
-  form.addEventListener("submit", () => (setKey(input.value), then()));
-  dialog.replaceChildren(form);
-  if (!dialog.open) dialog.showModal();
 }
 
 async function load(): Promise<void> {

@@ -71,18 +71,24 @@ const ALLOWED = {
   RETURN_DOM_FRAGMENT: true as const,
 };
 
+/** Put a formula in place of its source; one that is none stays as it is spelled. */
+function typeset(holder: HTMLElement): void {
+  const formula = holder.textContent ?? "";
+  const displayMode = holder.classList.contains("display");
+  try {
+    katex.render(formula, holder, { displayMode, trust: false, strict: "ignore", maxSize: 20, maxExpand: 300 });
+  } catch (error) {
+    if (!(error instanceof katex.ParseError)) throw error;
+    holder.textContent = formula;
+    holder.classList.add("unreadable");
+  }
+}
+
 /** The nodes of a text in Markdown. */
 export function rendered(text: string): DocumentFragment {
   const fragment = DOMPurify.sanitize(marked.parse(text, { async: false }), ALLOWED);
   for (const holder of fragment.querySelectorAll<HTMLElement>("span.math")) {
-    katex.render(holder.textContent ?? "", holder, {
-      displayMode: holder.classList.contains("display"),
-      throwOnError: false,
-      trust: false,
-      strict: "ignore",
-      maxSize: 20,
-      maxExpand: 300,
-    });
+    typeset(holder);
   }
   for (const link of fragment.querySelectorAll("a")) {
     link.target = "_blank";

@@ -1,5 +1,8 @@
 // What the server says of training runs.
+import { Fault, call } from "./api";
 import type { Curve } from "./curves";
+
+const NO_RUN = "The server shows no such run. Start it with `thinkaloud serve --runs runs/`, or look at the list of all runs.";
 
 export interface Stage {
   name: string;
@@ -60,11 +63,10 @@ export interface Comparison {
 
 async function get<Answer>(path: string, query: Record<string, string | number> = {}): Promise<Answer> {
   const asked = new URLSearchParams(Object.entries(query).filter(([, value]) => value !== "").map(([key, value]) => [key, String(value)]));
-  const response = await fetch(`/api/runs${path}?${asked}`).catch(() => {
-    throw new Error("The server does not answer. See whether `thinkaloud serve` still runs.");
+  const response = await call(`/api/runs${path}?${asked}`).catch((error: unknown) => {
+    if (error instanceof Fault && error.status === 404) throw new Fault(NO_RUN, 404);
+    throw error;
   });
-  if (response.status === 404) throw new Error("The server shows no such run. Start it with `thinkaloud serve --runs runs/`, or look at the list of all runs.");
-  if (!response.ok) throw new Error(`The server could not read this (${response.status}). Its log in the terminal says more.`);
   return (await response.json()) as Answer;
 }
 

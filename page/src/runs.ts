@@ -1,6 +1,8 @@
 // The page of training runs: which there are, their curves as they grow, their replies, and before beside after.
+import { Fault } from "./api";
 import { chart, short } from "./curves";
 import { button, byId, make } from "./dom";
+import { askKey } from "./key";
 import { comparison, replies } from "./replies";
 import { runs, run, type Overview, type Run } from "./runs-api";
 import { themeSwitch } from "./theme";
@@ -140,6 +142,7 @@ async function show(): Promise<void> {
       else if (await one.refresh()) wait = RUN_SECONDS;
       else return;
     } catch (error) {
+      if (error instanceof Fault && error.status === 401) askKey(() => void show());
       fill(make("div", { class: "fault", role: "alert" }, make("p", {}, error instanceof Error ? error.message : String(error)),
         button("Try again", () => void show())));
       return;

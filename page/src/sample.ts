@@ -6,8 +6,7 @@ import type { Sample } from "./tree";
 const ENDS: Record<string, string> = {
   budget: "ended by its budget",
   open: "never ended",
-  answer_now: "ended by you",
-  asked: "ended by you",
+  client: "ended by you",
   confident: "ended when it was sure",
 };
 const FINISHES: Record<string, string> = { length: "It ran out of tokens before its end.", cancelled: "Stopped." };

@@ -105,7 +105,9 @@ def curves(run: Path) -> Row:
         rows = read_jsonl(run / "checkpoints" / stage / "metrics.jsonl")
         for measure in MEASURES:
             for key in (measure, STAND_INS.get(measure, measure)):
-                points = [(row["progress"], row["step"], row[key]) for row in rows if isinstance(row.get(key), (int, float))]
+                points = [
+                    (row["progress"], row["step"], row[key]) for row in rows if isinstance(row.get(key), (int, float))
+                ]
                 if points:
                     found[measure][stage] = _thinned(points)
                     break
