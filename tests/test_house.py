@@ -262,8 +262,10 @@ def real_files() -> set[str]:
     patterns = [".git", *(line.strip("/") for line in (ROOT / ".gitignore").read_text().split())]
     found: set[str] = set()
     for folder, folders, files in os.walk(ROOT):
+        here = Path(folder).relative_to(ROOT)
         folders[:], files = (
-            [n for n in names if not any(fnmatch(n, p) for p in patterns)] for names in (folders, files)
+            [n for n in names if not any(fnmatch((here / n).as_posix() if "/" in p else n, p) for p in patterns)]
+            for names in (folders, files)
         )
         found |= {(Path(folder) / name).relative_to(ROOT).as_posix() for name in files}
     return found
