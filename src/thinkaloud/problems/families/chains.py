@@ -17,6 +17,7 @@ GAINS = ("finds", "buys", "wins", "gets")
 LOSSES = ("loses", "gives", "eats", "sells")
 MOST_VALUE, MOST_CHANGE, MOST_START = 30, 9, 20
 HASTY_LINES = 4
+MOST_ROUNDS = 3
 SHUFFLES = 8
 CHANGES = tuple(change for change in range(-MOST_CHANGE, MOST_CHANGE + 1) if change)
 CHANGE = re.compile(r"[+-] [1-9]")
@@ -28,13 +29,13 @@ class Chains(Family):
 
     Values stay within 0..30, changes within 1..9. Names, objects and synonyms don't make another problem. Ways:
     `careful` writes a line a clause; `hasty` at most four such lines and then guess; `leaps` takes two or three clauses
-    a line.
+    a line; `rechecks` goes on after the last clause with the first, for up to two more rounds, and stops anywhere.
     """
 
     name = "chains"
     levels = tuple(range(3, 9))
     beyond = (9, 10)
-    ways = ("careful", "hasty", "leaps")
+    ways = ("careful", "hasty", "leaps", "rechecks")
     words = unique(
         [*NAMES, " has", ":", ",", ".", " How", " many", "?", " +", " -", " =", "\n", "guess"]
         + [" " + thing for thing in OBJECTS]
@@ -86,7 +87,9 @@ class Chains(Family):
             _line(values[end - size], changes[end - size : end], values[end])
             for size, end in zip(sizes, ends, strict=True)
         ]
-        shown = "leaps" if way == "leaps" else "careful"
+        shown = way if way in ("leaps", "rechecks") else "careful"
+        if way == "rechecks":
+            lines = (lines * MOST_ROUNDS)[: rng.randint(len(lines) + 1, len(lines) * MOST_ROUNDS)]
         if way == "hasty":
             lines, shown = cut_short(lines, HASTY_LINES)
         return Demonstration(thinking="\n".join(lines), answer=str(values[-1]), way=shown)
@@ -102,6 +105,9 @@ class Chains(Family):
         matches = [LINE.fullmatch(line) for line in lines_of(thinking)]
         taken = [CHANGE.findall(match[1]) if match else [] for match in matches]
         changes = [f"{change[0]} {change[1:]}" for change in problem.canonical.split()[1:]]
+        single = len(taken) > len(changes) and all(len(line) == 1 for line in taken)
+        if single and [line[0] for line in taken] == [changes[index % len(changes)] for index in range(len(taken))]:
+            return "rechecks"
         if [change for line in taken for change in line] != changes or not all(taken):
             return "other"
         return "careful" if all(len(line) == 1 for line in taken) else "leaps"
