@@ -16,10 +16,10 @@ Knots = list[tuple[float, float]]
 def least_cautious(losses: ArrayLike, risk: float) -> int | None:
     """Conformal risk control (arXiv 2208.02814): the boldest setting whose expected loss is at most `risk`.
 
-    `losses` is (P, L) in [0, 1]. A loss that rises again at a more cautious setting counts at all bolder ones too:
-    that makes it monotone, as the theorem asks. If the P problems and a new one are exchangeable, the new one's expected loss
-    at the setting chosen is at most `risk`: the mean is over the P problems and the new one, drawn together. None where
-    no setting is known to be cautious enough, which is always so for fewer than 1 / risk - 1 problems.
+    `losses` is (P, L) in [0, 1]. A loss that rises again at a more cautious setting counts at all bolder ones too: that
+    makes it monotone, as the theorem asks. If the P problems and a new one are exchangeable, the new one's expected
+    loss at the setting chosen is at most `risk`: the mean is over the P problems and the new one, drawn together. None
+    where no setting is known to be cautious enough, which is always so for fewer than 1 / risk - 1 problems.
     """
     losses_PL = np.asarray(losses, dtype=np.float64)
     if losses_PL.ndim != 2 or (losses_PL < 0).any() or (losses_PL > 1).any():

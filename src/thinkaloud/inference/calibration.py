@@ -77,8 +77,8 @@ class Kind(Settings):
     "effort -> most tokens of the thought; None: no limit"
     exits: list[ExitRule] = []
     "rules by rising risk"
-    votes: Knots = []
-    "share of the replies that state the answer -> how often it is right"
+    votes: dict[int, Knots] = {}
+    "of so many replies, the share that states the answer -> how often it is right; thoughts of any length"
     problems: int
     "dev problems that settled it"
     curve: list[Point] = []
@@ -104,8 +104,6 @@ class Calibration(Settings):
     "most tokens of a reply"
     probe_tokens: int
     "most tokens of a trial answer"
-    vote_samples: int = 0
-    "replies a vote"
     kinds: dict[str, Kind]
     "by name of the family, and pooled"
 
@@ -118,10 +116,11 @@ class Calibration(Settings):
         within = [one for one in self.of(kind).exits if one.risk <= risk + 1e-12]
         return within[-1] if within and within[-1].confidence is not None else None
 
-    def confidence(self, share: float, kind: str | None = None) -> float | None:
-        """How often an answer is right that has this share of the votes; None where votes are not calibrated."""
+    def confidence(self, share: float, drawn: int, kind: str | None = None) -> float | None:
+        """How often an answer is right that has this share of so many votes; None where votes are not calibrated."""
         votes = self.of(kind).votes
-        return looked_up(votes, share) if votes else None
+        known = [count for count in votes if count <= drawn]
+        return looked_up(votes[max(known)], share) if known else None
 
 
 def digest_of(folder: Path) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from thinkaloud.base.conformal import isotonic
+from thinkaloud.base.conformal import Knots, isotonic
 from thinkaloud.base.errors import UserError
 from thinkaloud.base.run import Journal, locked, read_json, read_jsonl, write_json
 from thinkaloud.base.statistics import change_bound, majority_vote, wilson_estimate
@@ -126,7 +126,6 @@ class Measurement:
             temperature=self.how.sampling.temperature,
             max_tokens=self.how.sampling.max_tokens,
             probe_tokens=self.how.probe_tokens,
-            vote_samples=self.how.votes,
             kinds={kind: settled(traces, sealed.get(kind, []), self.budgets) for kind, traces in dev.items()},
         )
 
@@ -151,7 +150,7 @@ class Measurement:
             if kinds[problem.family] <= PILOT:
                 pilot.append(problem)
         lengths = [trace.thinking_tokens for trace in self._tracer(0, trials=False).traces(pilot)]
-        return sorted({round(one) for one in np.linspace(0, np.quantile(lengths, 0.99), STEPS)})
+        return sorted({round(one) for one in np.linspace(0, max(lengths), STEPS)})
 
     def _open(self, folder: Path, stack: ExitStack) -> None:
         settings = json.loads(json.dumps(self._settings()))
@@ -266,13 +265,19 @@ def _loss_bound(traces: Sequence[Trace], budget: int, count: int) -> float:
     return change_bound(won, lost, count)
 
 
-def vote_knots(traces: Sequence[Trace]) -> list[tuple[float, float]]:
-    """How often the majority's answer is right, by its share of the votes."""
-    shares, right = [], []
-    for trace in traces:
-        if trace.votes:
-            said = [text for text, _ in trace.votes]
-            first = majority_vote(said)
-            shares.append(said.count(said[first]) / len(said))
-            right.append(trace.votes[first][1])
-    return [(round(x, 4), round(y, 4)) for x, y in isotonic(shares, right)] if shares else []
+def vote_knots(traces: Sequence[Trace]) -> dict[int, Knots]:
+    """How often the majority's answer is right, by its share of the votes, for 1, 2, 4 ... votes."""
+    most = min((len(trace.votes) for trace in traces), default=0)
+    found = {}
+    for count in (2**power for power in range(most.bit_length())):
+        voted = [voted_on(trace.votes[:count]) for trace in traces]
+        knots = isotonic([share for share, _ in voted], [right for _, right in voted])
+        found[count] = [(round(x, 4), round(y, 4)) for x, y in knots]
+    return found
+
+
+def voted_on(votes: Sequence[tuple[str, bool]]) -> tuple[float, bool]:
+    """The share of the answer that most replies state, and whether it is right."""
+    said = [text for text, _ in votes]
+    first = majority_vote(said)
+    return said.count(said[first]) / len(said), votes[first][1]

@@ -53,7 +53,7 @@ def whole(trace: Trace) -> Outcome:
 
 
 def oracle(trace: Trace) -> Outcome:
-    """Ends at the earliest line from whose end on the answer is always right; pays no trial, and knows what is right."""
+    """Ends at the earliest line from whose end on the answer stays right; pays no trial, and knows what is right."""
     stable = len(trace.trials)
     while trace.right and stable and trace.trials[stable - 1].right:
         stable -= 1

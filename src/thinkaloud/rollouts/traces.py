@@ -3,7 +3,6 @@
 Knows: how to get and judge them, many at a time. Doesn't know: rules, budgets' meaning, files.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -61,11 +60,6 @@ class Trace:
     closing: int
     "tokens that ending a thought early forces"
 
-    @property
-    def longest(self) -> int:
-        """Tokens of the thought before the one that ends it."""
-        return self.thinking_tokens
-
 
 class Tracer:
     """Gets traces from a model in this process. A trace depends on the seed and the problem only.
@@ -104,7 +98,7 @@ class Tracer:
         per = max(1, self.votes)
         groups = [completions[index * per : (index + 1) * per] for index in range(len(problems))]
         asked: list[tuple[int, int, bool, Request]] = []  # whose, after how many tokens, greedy, what
-        for index, (problem, group) in enumerate(zip(problems, groups, strict=True)):
+        for index, group in enumerate(groups):
             whole, first = wholes[index * per], group[0]
             if self.trials:
                 asked += [(index, place, True, self._trial(whole, first, place)) for place in self._places(first)]
@@ -234,6 +228,5 @@ def from_row(row: dict[str, Any]) -> Trace:
     return Trace(**{**row, "trials": trials, "cuts": cuts, "votes": votes})
 
 
-def mean(values: Sequence[float]) -> float:
-    """Their mean; NaN of none."""
-    return sum(values) / len(values) if values else math.nan
+def _trial(row: dict[str, Any]) -> Trial:
+    return Trial(**{**row, "ids": tuple(row["ids"]), "logprobs": tuple(row["logprobs"])})

@@ -20,6 +20,10 @@ HASTY_LINES = 4
 MOST_ROUNDS = 3
 SHUFFLES = 8
 CHANGES = tuple(change for change in range(-MOST_CHANGE, MOST_CHANGE + 1) if change)
+CLAUSE = rf"(?:{'|'.join(GAINS + LOSSES)}) [1-9]"
+QUESTION = re.compile(
+    rf"(?:{'|'.join(NAMES)}) has ([1-9][0-9]?) (?:{'|'.join(OBJECTS)}): ({CLAUSE}(?:, {CLAUSE})*)\. How many\?"
+)
 CHANGE = re.compile(r"[+-] [1-9]")
 LINE = re.compile(r"[0-9]{1,3}((?: [+-] [1-9])+) = [0-9]{1,3}")
 
@@ -70,9 +74,23 @@ class Chains(Family):
         return problem
 
     def _worded(self, start: int, changes: list[int], clauses: list[str], rng: random.Random) -> Problem:
+        question = f"{rng.choice(NAMES)} has {start} {rng.choice(OBJECTS)}: {', '.join(clauses)}. How many?"
+        return self._asked(start, changes, question)
+
+    def recognise(self, question: str) -> Problem | None:
+        found = QUESTION.fullmatch(question)
+        if found is None:
+            return None
+        clauses = [clause.split() for clause in found[2].split(", ")]
+        changes = [int(size) * (1 if verb in GAINS else -1) for verb, size in clauses]
+        values = list(accumulate(changes, initial=int(found[1])))
+        sound = values[0] <= MOST_START and all(0 <= value <= MOST_VALUE for value in values)
+        return self._asked(values[0], changes, question) if sound else None
+
+    def _asked(self, start: int, changes: list[int], question: str) -> Problem:
         return self.problem(
             level=len(changes),
-            question=f"{rng.choice(NAMES)} has {start} {rng.choice(OBJECTS)}: {', '.join(clauses)}. How many?",
+            question=question,
             reference=start + sum(changes),
             canonical=" ".join([str(start), *(f"{change:+d}" for change in changes)]),
         )

@@ -15,6 +15,7 @@ from thinkaloud.problems.types import Demonstration, Family, Problem, Verdict, u
 
 MOST_NUMBER = 30
 HASTY_LINES = 4
+QUESTION = re.compile(r"([1-9][0-9]?(?: [1-9][0-9]?)+) make ([1-9][0-9]?): which two\?")
 TRIED = re.compile(r"([0-9]{1,3}) ([0-9]{1,3}) = [0-9]{1,3} (yes|no)")
 
 
@@ -41,6 +42,14 @@ class Pairs(Family):
         numbers = rng.sample(range(1, MOST_NUMBER + 1), level)
         target = sum(rng.sample(numbers, 2))
         return self._worded(numbers, target)
+
+    def recognise(self, question: str) -> Problem | None:
+        found = QUESTION.fullmatch(question)
+        if found is None:
+            return None
+        numbers, target = [int(number) for number in found[1].split()], int(found[2])
+        sound = len(set(numbers)) == len(numbers) and max(numbers) <= MOST_NUMBER
+        return self._worded(numbers, target) if sound and target in map(sum, combinations(numbers, 2)) else None
 
     def _worded(self, numbers: list[int], target: int) -> Problem:
         return self.problem(
