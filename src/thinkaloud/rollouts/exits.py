@@ -11,7 +11,7 @@ from itertools import product
 import numpy as np
 
 from thinkaloud.base.conformal import least_cautious
-from thinkaloud.base.statistics import bootstrap_mean
+from thinkaloud.base.statistics import Floats, bootstrap_mean
 from thinkaloud.inference.calibration import ExitRule
 from thinkaloud.inference.exits import Watch
 from thinkaloud.rollouts.traces import Trace
@@ -147,7 +147,7 @@ def settle(traces: Sequence[Trace], risks: Sequence[float] = RISKS) -> list[Exit
     tokens for certain (one-sided, 95 %) never ends a thought, and then tries nothing either.
     """
     choosing, certifying = traces[::2], traces[1::2]
-    tried = [(shape, _losses(choosing, shape)) for shape in _shapes(choosing)]
+    tried = [(shape, losses(choosing, shape)) for shape in _shapes(choosing)]
     rules = []
     for risk in sorted(risks):
         best, most = None, 0.0
@@ -167,7 +167,7 @@ Shape = tuple[int, int, int]
 
 def _certified(traces: Sequence[Trace], shape: Shape | None, risk: float) -> ExitRule:
     never = ExitRule(risk=risk, confidence=None)
-    index = None if shape is None else least_cautious(_losses(traces, shape), risk)
+    index = None if shape is None else least_cautious(losses(traces, shape), risk)
     if shape is None or index is None:
         return never
     rule = _rule(shape, risk, CONFIDENCES[index])
@@ -204,7 +204,12 @@ def _rule(shape: Shape, risk: float, confidence: float) -> ExitRule:
     return ExitRule(risk=risk, confidence=confidence, run=run, gap=gap, skip=skip)
 
 
-def _losses(traces: Iterable[Trace], shape: Shape) -> np.ndarray:
+def shape_of(rule: ExitRule) -> Shape:
+    """All of a rule but its confidence."""
+    return rule.run, rule.gap, rule.skip
+
+
+def losses(traces: Iterable[Trace], shape: Shape) -> Floats:
     """(P, L): what each confidence loses of each trace."""
     methods = [by_rule(_rule(shape, 0.0, confidence)) for confidence in CONFIDENCES]
     return np.array([[method(trace).lost(trace) for method in methods] for trace in traces], dtype=np.float64)

@@ -143,7 +143,8 @@ def _checked(check: Check | None, reply: Reply) -> bool | None:
 def _draw(model: ReasoningModel, messages: Conversation, count: int, before: int, settings: AskSettings) -> list[Reply]:
     """So many replies, side by side in the engine."""
     first = settings.get("seed", 0)
-    streams = [model.stream(messages, **{**settings, "seed": first + before + index}) for index in range(count)]
+    numbered: list[AskSettings] = [{**settings, "seed": first + before + index} for index in range(count)]
+    streams = [model.stream(messages, **one) for one in numbered]
     for stream in streams:
         for _ in stream:
             pass

@@ -31,7 +31,7 @@ class Pairs(Family):
     name = "pairs"
     levels = tuple(range(4, 9))
     beyond = (9,)
-    ways = ("careful", "hasty", "shuffled", "rechecks")
+    ways: tuple[str, ...] = ("careful", "hasty", "shuffled", "rechecks")
     words = unique(
         [" make", ":", " which", " two", "?", " =", " yes", " no", "\n", "guess"]
         + [" " + str(number) for number in range(2 * MOST_NUMBER)]
