@@ -83,6 +83,11 @@ class StreamParser:
         """The reply as read so far; whole after `finish`."""
         return Message("assistant", self._content, self._thought, tuple(self._calls))
 
+    @property
+    def kind(self) -> PieceKind:
+        """The part of the reply that the next id belongs to."""
+        return self._state if self._state != "done" else "answer"
+
     def feed(self, ids: Iterable[int]) -> list[Piece]:
         """Read more ids, and return what they add."""
         run: list[bytes] = []  # of ids that are text, read at once
