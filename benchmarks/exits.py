@@ -51,7 +51,13 @@ def measured(name: str, path: str | None, families: dict[str, Any], settings: ar
     """The model's traces on dev and sealed problems."""
     opened = load(path)
     wish = opened.defaults
-    sampling = Sampling(max_tokens=wish.max_tokens, temperature=wish.temperature, top_p=wish.top_p, top_k=wish.top_k)
+    sampling = Sampling(
+        max_tokens=wish.max_tokens,
+        temperature=wish.temperature,
+        top_p=wish.top_p,
+        top_k=wish.top_k,
+        min_p=wish.min_p,
+    )
     dev, sealed = (
         [one for family, levels in families.items() for one in draw(family, split, count, 0, levels)]
         for split, count in (("dev", settings.dev), ("test", settings.sealed))

@@ -185,7 +185,9 @@ def calibrated(model: ReasoningModel, **changes: object) -> ReasoningModel:
     return model
 
 
-@pytest.mark.parametrize("changes", [{"confidence": 0.6}, {"confidence": 0.3, "run": 2}, {"gap": 9, "skip": 8}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{"confidence": 0.6}, {"confidence": 0.3, "run": 2}, {"gap": 9, "skip": 8}], ids=str
+)
 def test_a_reply_ends_where_its_trace_says(model: ReasoningModel, changes: dict[str, object]) -> None:
     wish = model.defaults
     sampling = Sampling(max_tokens=96, temperature=wish.temperature, top_p=wish.top_p)
@@ -195,9 +197,7 @@ def test_a_reply_ends_where_its_trace_says(model: ReasoningModel, changes: dict[
     early = 0
     for problem, one in zip(problems, traces, strict=True):
         expected = by_rule(rule(**changes))(one)
-        stream = model.stream(
-            problem.question, max_accuracy_loss=0.01, max_tokens=96, seed=noise_seed(1, problem.id)
-        )
+        stream = model.stream(problem.question, max_accuracy_loss=0.01, max_tokens=96, seed=noise_seed(1, problem.id))
         pieces = list(stream)
         reply = stream.reply
         assert reply is not None and (reply.thought_end == "early") == expected.early
@@ -205,7 +205,7 @@ def test_a_reply_ends_where_its_trace_says(model: ReasoningModel, changes: dict[
         assert usage.completion_tokens == expected.tokens and usage.probe_tokens == expected.probe_tokens
         assert "".join(piece.text for piece in pieces if piece.kind == "answer") == reply.answer
         early += expected.early
-    assert 0 < early
+    assert early > 0
     assert not model.engine.busy
 
 
