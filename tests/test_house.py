@@ -342,6 +342,7 @@ def fault(command: str) -> str:
         "CONTRIBUTING.md",
         "docs/DATA.md",
         "docs/ENGINE.md",
+        "docs/EXITS.md",
         "docs/MODELS.md",
         "docs/TRAINING.md",
         "docs/VERIFIERS.md",

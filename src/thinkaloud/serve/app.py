@@ -95,7 +95,7 @@ def _routes(app: FastAPI, service: Service) -> None:
         """A reply to a conversation, thought first."""
         service.check_model(body.model)
         wishes = chat_wishes(body, service)
-        shape = Chat(body, service)
+        shape = Chat(body, service, wishes[0])
         return await respond(
             service,
             request,

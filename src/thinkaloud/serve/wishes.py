@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from thinkaloud.rollouts.verified import kind_of
 from thinkaloud.serve.exchange import Wish
 from thinkaloud.serve.faults import Fault
 from thinkaloud.serve.response_shapes import Asked, ResponseBody, Result, Said, Thought
@@ -41,6 +42,7 @@ def chat_wishes(body: ChatBody, service: Service) -> list[Wish]:
         **_tools(tools, wanted, body.parallel_tool_calls, body.server_tools or ()),
         **_thinking(effort, body.thinking_budget, body.history),
         "schema": schema,
+        "max_accuracy_loss": body.max_accuracy_loss,
         "bias": {int(one): value for one, value in (body.logit_bias or {}).items()} or None,
         "logprobs": body.logprobs or None,
         "top_logprobs": body.top_logprobs or None,
@@ -65,6 +67,7 @@ def response_wishes(body: ResponseBody, service: Service) -> list[Wish]:
         **_tools(tools, choice if choice is None or isinstance(choice, str) else choice.name, body.parallel_tool_calls),
         **_thinking(body.reasoning.effort if body.reasoning else None, body.thinking_budget, body.history),
         "schema": schema,
+        "max_accuracy_loss": body.max_accuracy_loss,
     }
     return _several(messages, settings, 1, service)
 
@@ -90,6 +93,7 @@ def completion_wishes(body: CompletionBody, service: Service) -> list[Wish]:
 
 def _several(messages: Sequence[Message], settings: Mapping[str, Any], n: int | None, service: Service) -> list[Wish]:
     """The same wish so many times, by samples of one seed."""
+    settings = {**settings, "kind": kind_of(messages)}
     wish = [Wish(messages=tuple(messages), settings=_told({**settings, "sample": index})) for index in range(n or 1)]
     return _bounded(wish, service)
 
