@@ -344,6 +344,7 @@ def fault(command: str) -> str:
         "docs/ENGINE.md",
         "docs/EXITS.md",
         "docs/MODELS.md",
+        "docs/SERVING.md",
         "docs/TRAINING.md",
         "docs/VERIFIERS.md",
     ],
