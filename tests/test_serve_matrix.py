@@ -75,7 +75,7 @@ def said(answer: Any) -> list[dict[str, Any]]:
 def test_a_cell_is_valid(live: Live, thinking: str, form: str) -> None:
     settings = {**THINKING[thinking], **FORMS[form]}
     extra = {name: settings.pop(name) for name in ("thinking_budget",) if name in settings}
-    ask = {"model": "random", "messages": QUESTION, "max_tokens": 160, "seed": 3, "extra_body": extra, **settings}
+    ask = {"model": "random", "messages": QUESTION, "max_tokens": 300, "seed": 3, "extra_body": extra, **settings}
     create = live.client().chat.completions.create
     choices = said(create(**ask))
     streamed = whole(list(create(**ask, stream=True)))
