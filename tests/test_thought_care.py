@@ -47,7 +47,7 @@ def a_model() -> Transformer:
 
 
 def a_looping_model() -> Transformer:
-    """One token follows another, round and round: seven circles of all ids, from which high temperatures stray."""
+    """One token follows another, round and round: twenty circles of all ids, from which high temperatures stray."""
     model = a_model()
     size = model.head.shape[0]
     for layer in model.model.layers:
@@ -58,7 +58,7 @@ def a_looping_model() -> Transformer:
     words *= 32**0.5 / words.norm(dim=-1, keepdim=True)
     order = torch.randperm(size, generator=generator)
     following = torch.empty(size, dtype=torch.long)
-    for circle in order.split(size // 7):
+    for circle in order.split(size // 20):
         following[circle] = circle.roll(1)
     model.model.norm.weight.fill_(1.0)
     model.model.embed_tokens.weight.copy_(words)
@@ -66,7 +66,14 @@ def a_looping_model() -> Transformer:
     return model
 
 
-MODEL, LOOPING = a_model(), a_looping_model()
+def a_stopping_model() -> Transformer:
+    """One that would rather end its turn."""
+    model = a_model()
+    model.head[sorted(TEMPLATE.stop_ids)] *= 4
+    return model
+
+
+MODEL, LOOPING, STOPPING = a_model(), a_looping_model(), a_stopping_model()
 Make = Callable[..., Engine]
 
 
@@ -118,7 +125,7 @@ def test_no_reply_ends_without_an_answer(make: Make, way: str) -> None:
         ((10, 9.0), (32, 9.0)),
     ]
     requests = []
-    for index in range(150):
+    for index in range(100):
         policy = careful(thinking=way != "none", budget=rng.choice([None, 0, 1, 2, 9, 1000]))
         policy = replace(policy, answer_floor=rng.choice([1, 4, 16]))
         if way == "by the model":
@@ -149,7 +156,7 @@ def test_without_care_a_reply_may_stop_in_its_thought(make: Make) -> None:
         Request(prompt_ids=PROMPT, max_tokens=60, sample=index, stop_ids=TEMPLATE.stop_ids, policy=TEMPLATE.policy())
         for index in range(30)
     ]
-    engine = make()
+    engine = make(STOPPING)
     stopped = 0
     kind = [replace(request, policy=careful(soft_from=None)) for request in plain]
     for request, before, after in zip(plain, engine.generate(plain), engine.generate(kind), strict=True):
@@ -173,12 +180,18 @@ def test_a_soft_close_keeps_the_budget_and_the_sentence(make: Make) -> None:
     ends = {TOKENIZER.encode(text)[0] for text in "\n.?!"}
     lines = ((10, 3.0), *((ord(sign), -100.0) for sign in "{[`"))
     closed = 0
-    for budget in (8, 40):
+    for budget in (8, 30):
         plain = [
-            Request(prompt_ids=PROMPT, max_tokens=60, sample=index, policy=TEMPLATE.policy(budget=budget), bias=lines)
-            for index in range(24)
+            Request(
+                prompt_ids=PROMPT,
+                max_tokens=34,
+                sample=index,
+                policy=TEMPLATE.policy(budget=budget, answer_floor=2),
+                bias=lines,
+            )
+            for index in range(16)
         ]
-        soft = [replace(one, policy=TEMPLATE.policy(budget=budget, soft_from=0.25)) for one in plain]
+        soft = [replace(one, policy=TEMPLATE.policy(budget=budget, soft_from=0.25, answer_floor=2)) for one in plain]
         for before, after in zip(engine.generate(plain), engine.generate(soft), strict=True):
             assert after.thinking_tokens <= budget
             pressed = after.thought_end == "budget" and all(after.sampled)
