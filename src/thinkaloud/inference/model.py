@@ -26,6 +26,8 @@ models without a calibration; with one an effort is a measured budget."""
 
 ANSWER_FLOOR = 16
 "Tokens always kept for an answer; half of max_tokens, at most 512, for one that must keep to a grammar."
+SOFT_FROM = 0.75
+"Share of the budget from which on a careful thought is asked to end."
 Conversation = str | Sequence[Message | dict[str, object]]
 "A question, or messages: ours or OpenAI's dictionaries."
 
@@ -53,6 +55,7 @@ class AskSettings(TypedDict, total=False):
     bias: Mapping[int, float] | None
     logprobs: bool
     top_logprobs: int
+    careful: bool
 
 
 class ReasoningModel:
@@ -115,6 +118,7 @@ class ReasoningModel:
         bias: Mapping[int, float] | None = None,
         logprobs: bool = False,
         top_logprobs: int = 0,
+        careful: bool = True,
     ) -> ReplyStream:
         """Pieces of thought and answer as they come; the iterator's value is the whole `Reply`.
 
@@ -127,7 +131,9 @@ class ReasoningModel:
         Schema that the answer must fit: {} for any JSON object. `history` says which earlier thoughts the model sees:
         drop (none), tools (those of a running tool loop) or keep (all). `thought` is a beginning of the thought to go
         on from. `bias` is added to the logits of ids. `logprobs` fills `Reply.tokens`, each with the `top_logprobs`
-        likeliest ids at its place. What is None is the checkpoint's own wish, `self.defaults`. Raises UserError for
+        likeliest ids at its place. `careful`: the thought is closed at the end of a sentence where its budget runs out,
+        taken back where it goes round in circles, and always followed by an answer; off, as in training and evaluation,
+        the budget alone cuts it. What is None is the checkpoint's own wish, `self.defaults`. Raises UserError for
         unknown settings and for a conversation that does not fit.
         """
         if effort not in EFFORTS:
