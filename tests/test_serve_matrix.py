@@ -50,6 +50,7 @@ def whole(chunks: list[Any]) -> list[dict[str, Any]]:
         choice = found.setdefault(one.index, {"content": "", "thought": "", "calls": []})
         choice["content"] += one.delta.content or ""
         choice["thought"] += getattr(one.delta, "reasoning_content", "")
+        choice["thought"] = choice["thought"].removesuffix(getattr(one.delta, "reasoning_taken_back", ""))
         choice["calls"] += [call.function for call in one.delta.tool_calls or ()]
         if one.finish_reason:
             choice |= {"finish": one.finish_reason, "end": one.thought_end}

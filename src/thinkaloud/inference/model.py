@@ -141,13 +141,8 @@ class ReasoningModel:
         """
         if effort not in EFFORTS:
             raise UserError(f"effort {effort!r} is unknown: choose one of {', '.join(EFFORTS)}")
-        given: dict[str, Any] = {
-            "max_tokens": max_tokens,
-            "temperature": temperature,
-            "top_p": top_p,
-            "top_k": top_k,
-            "min_p": min_p,
-        }
+        given: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p}
+        given |= {"top_k": top_k, "min_p": min_p}
         sampling = replace(self.defaults, **{name: value for name, value in given.items() if value is not None})
         thinking = effort != "off"
         shown = tools if tool_choice != "none" else None
@@ -166,7 +161,15 @@ class ReasoningModel:
             thinking_budget = self._budget(effort, kind, tokens)
         grammar = self._grammar(schema, tools, tool_choice)
         floor = ANSWER_FLOOR if grammar is None else max(ANSWER_FLOOR, min(512, tokens // 2))
-        policy = self.template.policy(thinking=thinking, budget=thinking_budget, answer_floor=floor, begun=bool(begun))
+        policy = self.template.policy(
+            thinking=thinking,
+            budget=thinking_budget,
+            answer_floor=floor,
+            begun=bool(begun),
+            soft_from=SOFT_FROM if careful else None,
+            must_answer=careful,
+            rescue=careful,
+        )
         request = Request(
             prompt_ids=(*prompt, *begun),
             max_tokens=tokens,
