@@ -27,7 +27,7 @@ from thinkaloud.cli.talk import (
 
 if TYPE_CHECKING:
     from thinkaloud.inference import ReasoningModel, Reply
-    from thinkaloud.inference.model import AskSettings
+    from thinkaloud.inference.asking import AskSettings
 
 
 def ask(
