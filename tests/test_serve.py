@@ -11,7 +11,10 @@ import pytest
 
 from serving import QUESTION, Live, random_model
 from thinkaloud.inference import ReasoningModel, load
+from thinkaloud.problems import draw
+from thinkaloud.rollouts import Sampling, Task
 from thinkaloud.rollouts.verified import kind_of
+from thinkaloud.serve.client import Server
 from thinkaloud.serve.line import Limits
 from thinkaloud.serve.opening import own
 
@@ -315,3 +318,14 @@ def test_an_answer_comes_checked(bundled: Live) -> None:
 def test_an_early_exit_needs_a_calibration(live: Live) -> None:
     refused = post(live, {"messages": QUESTION, "max_accuracy_loss": 0.01})
     assert refused.status_code == 400 and "thinkaloud calibrate" in refused.json()["error"]["message"]
+
+
+def test_our_own_evaluation_asks_it(bundled: Live, offline: ReasoningModel) -> None:
+    server = Server(bundled.url)
+    assert server.model == "thinkaloud"
+    tasks = [Task(problem=problem, sample=0, budget=None) for problem in draw("chains", "test", 3, 7)]
+    asked = server.asked(Sampling(max_tokens=96, temperature=1.0), seed=1)
+    for task, said in asked.respond(tasks):
+        body = asked.body(task)
+        alike = {name: body[name] for name in ("max_tokens", "temperature", "top_p", "seed")}
+        assert offline.ask(body["messages"], **alike, kind="chains").answer == said.answer != ""
