@@ -18,6 +18,7 @@ import uvicorn
 import scripted_server
 from scripted_server import BEADS, CUPS
 from thinkaloud.serve.pages import BUILT
+from watched_runs import fill, lines, metrics
 
 pytest.importorskip("playwright")
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright  # noqa: E402
@@ -488,6 +489,39 @@ def test_light_and_dark_follow_the_system_and_the_switch(page: Page) -> None:
     assert ground() == light
     page.reload()
     assert ground() == light
+
+
+def test_training_runs_are_watched_as_they_grow(context: BrowserContext, served: Served, tmp_path: Path) -> None:
+    fill(tmp_path / "runs")
+    page = context.new_page()
+    page.goto(f"{served.url}/runs")
+    expect(page.locator(".list b")).to_have_text(["runs/small", "runs/study/seeds/1"])
+    page.locator(".list a").first.click()
+    expect(page.locator("figure")).to_have_count(4)
+    expect(page.locator("figure").first.locator("svg")).to_have_attribute(
+        "aria-label", re.compile("think from 0.5 to 0.5")
+    )
+    expect(page.locator("tbody tr")).to_have_count(3)
+    fold = page.locator(".fold").first
+    expect(fold.locator("summary")).to_contain_text("✗ 2")
+    fold.locator("summary").click()
+    expect(fold.locator(".told")).to_have_count(4)
+    page.get_by_label("Verdict").select_option("wrong")
+    expect(page.locator(".pager").first).to_contain_text("1 of 2, 12 problems")
+    page.get_by_label("The page after").first.click()
+    expect(page.locator(".fold")).to_have_count(2)
+    expect(page.locator("article .told")).to_have_count(6)
+    expect(page.locator("article").first).to_contain_text("question 2")
+    curve = page.locator("figure").nth(1).locator("path")
+    before = curve.get_attribute("d")
+    lines(tmp_path / "runs/small/checkpoints/think_rl/metrics.jsonl", metrics("think_rl", 1000, reward=1.0)[900:])
+    expect(curve).not_to_have_attribute("d", before or "")
+    expect(page.locator(".fold")).to_have_count(2)
+    page.set_viewport_size({"width": 360, "height": 720})
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    page.goto(f"{served.url}/runs#no-such-run")
+    page.reload()
+    expect(page.locator(".fault")).to_contain_text("thinkaloud serve --runs")
 
 
 def test_the_headers_let_nothing_else_in(page: Page, served: Served) -> None:
