@@ -17,6 +17,7 @@ from thinkaloud.cli.evaluate import evaluate
 from thinkaloud.cli.export import export
 from thinkaloud.cli.problems import problems
 from thinkaloud.cli.report import report
+from thinkaloud.cli.serve import serve
 from thinkaloud.cli.study import study
 from thinkaloud.cli.train import demo, train
 
@@ -24,6 +25,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "chat": chat,
     "ask": ask,
+    "serve": serve,
     "train": train,
     "eval": evaluate,
     "study": study,

@@ -13,8 +13,7 @@ from thinkaloud.base.errors import UserError
 from thinkaloud.cli.console import clean, out
 
 if TYPE_CHECKING:
-    from thinkaloud.inference import Reply
-    from thinkaloud.inference.model import ReplyStream
+    from thinkaloud.inference import Reply, ReplyStream
 
 ModelArgument = Annotated[
     str | None,

@@ -1,7 +1,11 @@
 """One request under way: its tokens so far, and its thinking policy run as data."""
 
 from collections import deque
+from collections.abc import Sequence
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from thinkaloud.engine.sampling import noise_key
 from thinkaloud.engine.types import Completion, Request
@@ -19,6 +23,8 @@ class Draw(NamedTuple):
     "log-softmax of the raw logits at temperature 1"
     sampled: bool
     "false where it was forced"
+    top: tuple[tuple[int, float], ...] = ()
+    "the likeliest ids at this place with their log-probs, where they are asked for"
 
 
 class Row:
@@ -31,8 +37,15 @@ class Row:
         self.ids: list[int] = []
         self.logprobs: list[float] = []
         self.sampled: list[bool] = []
+        self.top: list[tuple[tuple[int, float], ...]] = []
         self.drawn = 0
         self.thought = 0
+        self.discarded = 0
+        self.cached = 0
+        self.paused = False
+        self.most_tokens = request.most_tokens
+        self.plain = not (request.grammar or request.bias or request.top_logprobs)
+        "whether the step draws all its tokens"
         policy = request.policy
         self.phase = _FREE if policy and policy.starts_thinking else _ANSWERING
         self.thought_end = "open" if self.phase == _FREE else "none"
@@ -45,39 +58,104 @@ class Row:
         """The id that the policy wants next, or None where the row samples freely; ask once a token."""
         if self.phase == _ANSWERING:
             return None
-        policy = self.request.policy
-        if self.phase == _FREE and policy is not None and self.thought >= self.budget:
-            self.phase, self.thought_end, self.forced = _CLOSING, "budget", deque(policy.forced_close)
+        if self.phase == _FREE and not self.forced and self.thought >= self.budget:
+            self.close("budget")
+        if self.forced:
+            return self.forced.popleft()
         if self.phase == _CLOSING:
-            if self.forced:
-                return self.forced.popleft()
             self.phase = _ANSWERING
         return None
+
+    # --- the client's wishes: whether they can still be had ---
+
+    def close(self, why: str) -> bool:
+        """Force the end of the thought from the next token on."""
+        policy = self.request.policy
+        if policy is None or self.phase != _FREE:
+            return False
+        self.phase, self.thought_end = _CLOSING, why
+        self.forced += policy.forced_close
+        return True
+
+    def can_insert(self) -> bool:
+        """Whether the thought is open, or on its way to be closed."""
+        policy = self.request.policy
+        return self.phase == _FREE or (self.phase == _CLOSING and policy is not None and policy.close_id in self.forced)
+
+    def insert(self, ids: Sequence[int]) -> None:
+        """Force ids into the thought, before what else is to be forced."""
+        assert self.can_insert()
+        self.most_tokens += len(ids)
+        self.forced.extendleft(reversed(ids))
+
+    def extend(self, tokens: int) -> bool:
+        """Let the thought take more tokens, as far as the answer's own leave room."""
+        policy = self.request.policy
+        if policy is None or self.phase != _FREE:
+            return False
+        room = self.request.max_tokens - self.drawn + self.thought - max(policy.answer_floor, 1)
+        self.budget = max(self.budget, min(self.budget + tokens, room))
+        return True
+
+    # --- its tokens ---
+
+    @property
+    def next_position(self) -> int:
+        """Where its next token will stand."""
+        return len(self.request.prompt_ids) + len(self.ids)
+
+    @property
+    def steered(self) -> bool:
+        """Whether its next token must be drawn from its logits here, and not within the step; ask after `force`."""
+        if self.plain or self.request.bias or self.request.top_logprobs:
+            return not self.plain
+        return self.phase == _ANSWERING
+
+    def allowed(self, vocabulary: int) -> NDArray[np.bool_] | None:
+        """Which ids may come next, bool [vocabulary]; None: all."""
+        policy, grammar = self.request.policy, self.request.grammar
+        if grammar is None or self.phase != _ANSWERING:
+            return None
+        allowed = np.zeros(vocabulary, dtype=np.bool_)
+        given = grammar.allowed()[:vocabulary]
+        allowed[: len(given)] = given
+        if policy is not None and policy.open_id is not None and self.thought_end == "none" and not self.ids:
+            allowed[policy.open_id] = True  # a thought that the model may open comes before the answer
+        return allowed
 
     @property
     def free_tokens(self) -> int:
         """How many tokens the row will draw, unless it stops, before one may be forced or the last has come."""
-        left = self.request.max_tokens - self.drawn
-        if self.phase == _CLOSING:
+        if self.forced or self.phase == _CLOSING or not self.plain:
             return 0
+        left = self.request.max_tokens - self.drawn
         return min(left, self.budget - self.thought) if self.phase == _FREE else left
 
     def append(self, draw: Draw) -> None:
         """Take one more token."""
-        token, logprob, sampled = draw
+        token, logprob, sampled, top = draw
         self.ids.append(token)
         self.logprobs.append(logprob)
         self.sampled.append(sampled)
+        if self.request.top_logprobs:
+            self.top.append(top)
         self.drawn += sampled
-        policy = self.request.policy
-        if sampled and self.phase == _FREE:
+        if sampled:
+            self._move(token)
+
+    def _move(self, token: int) -> None:
+        """What a sampled token does to the phase."""
+        policy, grammar = self.request.policy, self.request.grammar
+        if self.phase == _FREE:
             self.thought += 1
             if policy is not None and token == policy.close_id:
                 self.phase, self.thought_end = _ANSWERING, "natural"
-        elif sampled and policy is not None and token == policy.open_id and self.thought_end == "none":
+        elif policy is not None and token == policy.open_id and self.thought_end == "none":
             self.phase, self.thought_end = _FREE, "open"  # the model opened the thought itself; it may do so once
             room = self.request.max_tokens - self.drawn - max(policy.answer_floor, 1)
             self.budget = max(0, min(self.budget, room))
+        elif grammar is not None:
+            grammar.advance(token)
 
     @property
     def finish(self) -> str | None:
@@ -96,4 +174,7 @@ class Row:
             finish=finish,
             thought_end=self.thought_end,
             version=version,
+            top_logprobs=tuple(self.top),
+            cached_tokens=self.cached,
+            discarded_tokens=self.discarded,
         )
