@@ -11,6 +11,7 @@ import pytest
 
 from serving import QUESTION, Live, random_model
 from thinkaloud.inference import ReasoningModel, load
+from thinkaloud.rollouts.verified import kind_of
 from thinkaloud.serve.line import Limits
 from thinkaloud.serve.opening import own
 
@@ -65,7 +66,7 @@ def test_a_chat_is_what_the_model_says_offline(bundled: Live, offline: Reasoning
     ask = [{"role": "user", "content": CHAINS}]
     said = bundled.client().chat.completions.create(model="thinkaloud", messages=ask, seed=3, n=3, temperature=1.3)
     for index, choice in enumerate(said.choices):
-        reply = offline.ask(ask, seed=3, sample=index, temperature=1.3)
+        reply = offline.ask(ask, seed=3, sample=index, temperature=1.3, kind=kind_of(ask))
         assert (choice.message.content, choice.message.reasoning_content) == (reply.answer, reply.thinking)
         assert choice.message.reasoning == choice.message.reasoning_content
         assert (choice.finish_reason, choice.thought_end) == ("stop", reply.thought_end)
@@ -87,7 +88,7 @@ def test_a_stream_is_the_same_in_pieces(bundled: Live, offline: ReasoningModel) 
         assert choices[0].delta.role == "assistant"
         text = "".join(one.delta.content or "" for one in choices)
         thought = "".join(getattr(one.delta, "reasoning_content", "") for one in choices)
-        reply = offline.ask(ask, seed=4, sample=index)
+        reply = offline.ask(ask, seed=4, sample=index, kind=kind_of(ask))
         assert (text, thought) == (reply.answer, reply.thinking)
         assert [one.finish_reason for one in choices if one.finish_reason] == ["stop"]
         assert choices[-1].thought_end == reply.thought_end
@@ -296,3 +297,21 @@ def test_it_is_looked_at(live: Live) -> None:
     schema = httpx2.get(live.root + "/openapi.json").json()
     assert {"/v1/chat/completions", "/v1/responses", "/v1/completions", "/v1/models"} <= set(schema["paths"])
     assert httpx2.get(live.root + "/").headers["x-content-type-options"] == "nosniff"
+
+
+def test_an_answer_comes_checked(bundled: Live) -> None:
+    create = bundled.client().chat.completions.create
+    ask = {"model": "thinkaloud", "messages": [{"role": "user", "content": CHAINS}], "seed": 1}
+    (choice,) = create(**ask, extra_body={"verify": True}).choices
+    assert (choice.message.content, choice.verified, choice.confidence) == ("13", True, 1.0)
+    wrong = create(**ask, max_tokens=1, extra_body={"verify": True}).choices[0]
+    assert (wrong.verified, wrong.confidence) == (False, 0.0)
+    unknown = create(model="thinkaloud", messages=QUESTION, extra_body={"verify": True}).choices[0]
+    assert unknown.verified is None
+    last = [one for one in create(**ask, stream=True, extra_body={"verify": True}) if one.choices[0].finish_reason]
+    assert last[0].choices[0].verified is True
+
+
+def test_an_early_exit_needs_a_calibration(live: Live) -> None:
+    refused = post(live, {"messages": QUESTION, "max_accuracy_loss": 0.01})
+    assert refused.status_code == 400 and "thinkaloud calibrate" in refused.json()["error"]["message"]

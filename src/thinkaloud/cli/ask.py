@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from thinkaloud.base.errors import UserError
-from thinkaloud.cli.console import err, say_json
+from thinkaloud.cli.console import err, say, say_json
 from thinkaloud.cli.opening import open_model
 from thinkaloud.cli.talk import (
     AdapterOption,
@@ -26,7 +26,8 @@ from thinkaloud.cli.talk import (
 )
 
 if TYPE_CHECKING:
-    from thinkaloud.inference import Reply
+    from thinkaloud.inference import ReasoningModel, Reply
+    from thinkaloud.inference.model import AskSettings
 
 
 def ask(
@@ -39,6 +40,19 @@ def ask(
     max_tokens: MaxTokens = None,
     temperature: Temperature = None,
     seed: Seed = 0,
+    max_accuracy_loss: Annotated[
+        float | None,
+        typer.Option(
+            help="End the thought early where this share of right answers may be lost: 0.01. Calibrated models."
+        ),
+    ] = None,
+    verified: Annotated[
+        bool, typer.Option("--verify", help="Draw until an answer passes an exact check, or else take a vote.")
+    ] = False,
+    samples: Annotated[int, typer.Option(min=1, help="Most replies drawn for --verify.")] = 4,
+    abstain_below: Annotated[
+        float | None, typer.Option(help="With --verify: keep an answer back whose confidence is below this.")
+    ] = None,
     hide_thinking: HideThinking = False,
     adapter: AdapterOption = None,
     context: ContextOption = None,
@@ -52,14 +66,21 @@ def ask(
     """
     question = _question(text)
     opened = open_model(chosen_model(None, model), adapter=adapter, context=context, quantize=quantize, cache=cache)
-    stream = opened.stream(
-        question,
-        effort=effort,
-        thinking_budget=budget,
-        max_tokens=max_tokens,
-        temperature=temperature,
-        seed=seed,
-    )
+    from thinkaloud.rollouts.verified import kind_of
+
+    settings: AskSettings = {
+        "effort": effort,
+        "thinking_budget": budget,
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+        "max_accuracy_loss": max_accuracy_loss,
+        "kind": kind_of(question),
+        "seed": seed,
+    }
+    if verified:
+        _tell_verified(opened, question, samples, abstain_below, settings, as_json)
+        return
+    stream = opened.stream(question, **settings)
     if as_json:
         for _ in stream:
             pass
@@ -73,6 +94,30 @@ def ask(
         err().print(
             f"(cut off after {reply.usage.completion_tokens} tokens: --max-tokens gives it more room)", style="dim"
         )
+
+
+def _tell_verified(
+    opened: "ReasoningModel",
+    question: str,
+    samples: int,
+    abstain_below: float | None,
+    settings: "AskSettings",
+    as_json: bool,
+) -> None:
+    """The chosen answer, and on stderr what is known of it."""
+    from thinkaloud.rollouts.verified import ask_verified
+
+    if settings["effort"] == "medium":  # nothing was said: confidences are of whole thoughts
+        settings = {**settings, "effort": "high"}
+    found = ask_verified(opened, question, samples=samples, abstain_below=abstain_below, **settings)
+    if as_json:
+        say_json({**asdict(found), "answer": found.answer})
+        return
+    say("(no answer)" if found.answer is None else found.answer)
+    words = {True: "right", False: "wrong", None: "not checked"}[found.verified]
+    sure = "" if found.confidence is None else f", confidence {found.confidence:.2f}"
+    checked = "" if found.verified is None else f" by the check of {found.check}"
+    err().print(f"({words}{checked}{sure}; {found.drawn} drawn, {found.completion_tokens} tokens)", style="dim")
 
 
 def _question(text: str | None) -> str:

@@ -9,6 +9,7 @@ from typer.main import get_command
 
 from thinkaloud.base.errors import UserError
 from thinkaloud.cli.ask import ask
+from thinkaloud.cli.calibrate import calibrate
 from thinkaloud.cli.chat import chat
 from thinkaloud.cli.compare import compare
 from thinkaloud.cli.console import complain, say
@@ -30,6 +31,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "eval": evaluate,
     "study": study,
     "compare": compare,
+    "calibrate": calibrate,
     "problems": problems,
     "report": report,
     "export": export,

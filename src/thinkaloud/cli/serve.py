@@ -55,6 +55,7 @@ def serve(
     ] = None,
     engine: Annotated[str, typer.Option(help="own, or vllm: another server that continues prompts.")] = "own",
     url: Annotated[str | None, typer.Option(help="Address of that server, as http://HOST:PORT/v1.")] = None,
+    runs: Annotated[Path | None, typer.Option(help="A folder of training runs, to be looked at under /runs.")] = None,
     adapter: AdapterOption = None,
     context: ContextOption = None,
     quantize: QuantizeOption = None,
@@ -74,6 +75,8 @@ def serve(
         raise UserError(f"--engine {engine} is unknown: choose own or vllm")
     if (engine == "vllm") != (url is not None):
         raise UserError("--engine vllm and --url belong together: give both, as in --url http://127.0.0.1:8001/v1")
+    if runs is not None and not runs.is_dir():
+        raise UserError(f"--runs {runs} is not a folder: give one that holds runs")
     limits = Limits(
         requests_a_minute=rate,
         concurrent=concurrent,
@@ -99,10 +102,10 @@ def serve(
             service = own(opened, name or name_of(asked, opened.path), limits=limits, keys=keys, tools=tools)
         else:
             service = _behind(url, asked, name, context, limits, keys, tools, offline)
-        _serve(service, listener, host)
+        _serve(service, listener, runs)
 
 
-def _serve(service: "Service", listener: socket, host: str) -> None:
+def _serve(service: "Service", listener: socket, runs: Path | None) -> None:
     """Until it is told to stop."""
     from thinkaloud.serve.app import build
     from thinkaloud.serve.running import address, run
@@ -115,7 +118,7 @@ def _serve(service: "Service", listener: socket, host: str) -> None:
             "" if service.gate.locked else ", WITHOUT a key (--api-key asks for one)"
         )
     err().print(words, style="dim", soft_wrap=True)
-    run(build(service), service, listener)
+    run(build(service, runs), service, listener)
 
 
 def _keys_of(given: str | None) -> list[str]:

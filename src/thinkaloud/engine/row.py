@@ -107,15 +107,17 @@ class Row:
     @property
     def steered(self) -> bool:
         """Whether its next token must be drawn from its logits here, and not within the step; ask after `force`."""
-        if self.plain or self.request.bias or self.request.top_logprobs:
-            return not self.plain
-        return self.phase == _ANSWERING
+        return not self.plain
 
     def allowed(self, vocabulary: int) -> NDArray[np.bool_] | None:
         """Which ids may come next, bool [vocabulary]; None: all."""
         policy, grammar = self.request.policy, self.request.grammar
-        if grammar is None or self.phase != _ANSWERING:
+        if grammar is None:
             return None
+        if self.phase != _ANSWERING:  # a turn that ended within the thought would leave no answer to keep to anything
+            allowed = np.ones(vocabulary, dtype=np.bool_)
+            allowed[list(self.request.stop_ids)] = False
+            return allowed
         allowed = np.zeros(vocabulary, dtype=np.bool_)
         given = grammar.allowed()[:vocabulary]
         allowed[: len(given)] = given

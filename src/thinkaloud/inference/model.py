@@ -1,7 +1,7 @@
 """A loaded model: `ask` it, `stream` its reply; ids in and ids out underneath."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 from weakref import WeakValueDictionary
@@ -10,15 +10,18 @@ import torch
 
 from thinkaloud.base.errors import UserError
 from thinkaloud.engine import Completion, Engine, Progress, Request
+from thinkaloud.inference.calibration import ExitRule, calibration_of
 from thinkaloud.inference.defaults import defaults_of, end_ids, upbringing_of
-from thinkaloud.inference.replies import Reply, ReplyStream
+from thinkaloud.inference.exiting import ExitingStream
+from thinkaloud.inference.replies import Reply, ReplyStream, Taker
 from thinkaloud.model import Transformer
 from thinkaloud.text import ChatTemplate, Message, Tokenizer
 from thinkaloud.text.grammar import TokenGrammar, json_grammar, tool_grammar
 from thinkaloud.text.template import History, Tool
 
 EFFORTS: dict[str, float | None] = {"off": 0.0, "low": 1 / 8, "medium": 1 / 2, "high": None}
-"Share of max_tokens that an effort lets the thought take; None: as much as it likes. Plain shares, not calibrated."
+"""Share of max_tokens that an effort lets the thought take; None: as much as it likes. These are plain shares, for
+models without a calibration; with one an effort is a measured budget."""
 
 
 ANSWER_FLOOR = 16
@@ -37,6 +40,8 @@ class AskSettings(TypedDict, total=False):
     top_p: float | None
     top_k: int | None
     min_p: float | None
+    max_accuracy_loss: float | None
+    kind: str | None
     seed: int
     sample: int
     stop: Sequence[str]
@@ -58,8 +63,15 @@ class ReasoningModel:
     """
 
     def __init__(
-        self, path: Path, transformer: Transformer, tokenizer: Tokenizer, *, engine: Engine | None = None
+        self,
+        path: Path,
+        transformer: Transformer,
+        tokenizer: Tokenizer,
+        *,
+        engine: Engine | None = None,
+        changed: bool = False,
     ) -> None:
+        """`changed`: the weights are no longer those of the folder, so that its calibration says nothing of them."""
         self.path = path
         self.transformer = transformer
         self.tokenizer = tokenizer
@@ -67,7 +79,8 @@ class ReasoningModel:
         self.upbringing = upbringing_of(path)
         self.template = ChatTemplate(tokenizer, end_ids=end_ids(path, transformer.config.vocab_size))
         self.engine = Engine(transformer) if engine is None else engine
-        self._streams: WeakValueDictionary[int, ReplyStream] = WeakValueDictionary()
+        self.calibration = None if changed else calibration_of(path, self.engine.weights)
+        self._streams: WeakValueDictionary[int, Taker] = WeakValueDictionary()
 
     def ask(self, messages: Conversation, **settings: Unpack[AskSettings]) -> Reply:
         """The whole reply to a question or a conversation; settings as for `stream`."""
@@ -90,6 +103,8 @@ class ReasoningModel:
         top_p: float | None = None,
         top_k: int | None = None,
         min_p: float | None = None,
+        max_accuracy_loss: float | None = None,
+        kind: str | None = None,
         seed: int = 0,
         sample: int = 0,
         stop: Sequence[str] = (),
@@ -106,14 +121,17 @@ class ReasoningModel:
         """Pieces of thought and answer as they come; the iterator's value is the whole `Reply`.
 
         `effort` is off, low, medium or high; `thinking_budget` bounds the thought in tokens and goes before effort.
+        `max_accuracy_loss` lets the thought end early where that loses at most this share of the answers that the whole
+        thought would get right, for a calibrated model at its calibrated temperature; effort does not bound it then.
+        `kind` is the kind of question, as the calibration names it, where that is known: docs/EXITS.md.
         `sample` tells apart several replies under one seed. `stop`: the answer, not the thought, ends before any of
         these strings. `tool_choice` is auto, none, required or the name of the one tool to call, and without
-        `parallel` the reply ends with its first call; `schema` is the JSON
-        Schema that the answer must fit: {} for any JSON object. `history` says which earlier thoughts the model sees:
-        drop (none), tools (those of a running tool loop) or keep (all). `thought` is a beginning of the thought to go
-        on from. `bias` is added to the logits of ids. `logprobs` fills `Reply.tokens`, each with the `top_logprobs`
-        likeliest ids at its place. What is None is the checkpoint's own wish, `self.defaults`. Raises UserError for
-        unknown settings and for a conversation that does not fit.
+        `parallel` the reply ends with its first call; `schema` is the JSON Schema that the answer must fit: {} for any
+        JSON object. `history` says which earlier thoughts the model sees: drop (none), tools (those of a running tool
+        loop) or keep (all). `thought` is a beginning of the thought to go on from. `bias` is added to the logits of
+        ids. `logprobs` fills `Reply.tokens`, each with the `top_logprobs` likeliest ids at its place. What is None is
+        the checkpoint's own wish, `self.defaults`. Raises UserError for unknown settings and for a conversation that
+        does not fit.
         """
         if effort not in EFFORTS:
             raise UserError(f"effort {effort!r} is unknown: choose one of {', '.join(EFFORTS)}")
@@ -126,7 +144,6 @@ class ReasoningModel:
         }
         sampling = replace(self.defaults, **{name: value for name, value in given.items() if value is not None})
         thinking = effort != "off"
-        share = EFFORTS[effort]
         shown = tools if tool_choice != "none" else None
         prompt = self.template.prompt(_conversation(messages), thinking=thinking, tools=shown, history=history)
         begun = self.template.begin_thought(thought, thinking=thinking) if thought else []
@@ -138,8 +155,9 @@ class ReasoningModel:
                 f"{self.transformer.config.max_position_embeddings}: shorten it, or load with a larger context"
             )
         tokens = min(sampling.max_tokens, room)
-        if thinking_budget is None and share is not None:
-            thinking_budget = int(share * tokens)
+        rule = None if max_accuracy_loss is None else self._rule(max_accuracy_loss, kind, temperature)
+        if thinking_budget is None and max_accuracy_loss is None:
+            thinking_budget = self._budget(effort, kind, tokens)
         grammar = self._grammar(schema, tools, tool_choice)
         floor = ANSWER_FLOOR if grammar is None else max(ANSWER_FLOOR, min(512, tokens // 2))
         policy = self.template.policy(thinking=thinking, budget=thinking_budget, answer_floor=floor, begun=bool(begun))
@@ -158,41 +176,55 @@ class ReasoningModel:
             bias=tuple((bias or {}).items()),
             top_logprobs=top_logprobs,
         )
-        return ReplyStream(
-            self,
-            request,
-            thinking=thinking,
-            parallel=parallel,
-            begun=begun,
-            stop=stop,
-            logprobs=logprobs or top_logprobs > 0,
-        )
+        told = logprobs or top_logprobs > 0
+        free = policy.starts_thinking and not (grammar or bias or begun or shown)
+        if rule is not None and self.calibration is not None and free:
+            most = self.calibration.probe_tokens
+            return ExitingStream(self, request, rule, probe_tokens=most, stop=stop, logprobs=told)
+        return ReplyStream(self, request, thinking=thinking, parallel=parallel, begun=begun, stop=stop, logprobs=told)
+
+    def _budget(self, effort: str, kind: str | None, tokens: int) -> int | None:
+        """The thinking budget that an effort means: measured, else a share of the tokens."""
+        share = EFFORTS[effort]
+        if self.calibration is not None and share != 0:
+            return self.calibration.of(kind).budgets[effort]
+        return None if share is None else int(share * tokens)
+
+    def _rule(self, risk: float, kind: str | None, temperature: float | None) -> ExitRule | None:
+        """When a thought may end at this risk; None: not before its end."""
+        if not 0 <= risk <= 1:
+            raise UserError(f"max_accuracy_loss is {risk}: give a share from 0 to 1, such as 0.01")
+        if self.calibration is None:
+            raise UserError(
+                "max_accuracy_loss needs a calibration of this model: run thinkaloud calibrate MODEL, or leave it out"
+            )
+        if temperature not in (None, self.calibration.temperature):
+            raise UserError(
+                f"max_accuracy_loss was calibrated at temperature {self.calibration.temperature:g}, not at "
+                f"{temperature:g}: leave one of them out"
+            )
+        return self.calibration.rule(risk, kind)
 
     def go_on(
         self,
         prompt: str | Sequence[int],
         *,
         max_tokens: int = 64,
-        temperature: float | None = None,
-        top_p: float | None = None,
-        top_k: int | None = None,
-        min_p: float | None = None,
         seed: int = 0,
         sample: int = 0,
         stop: Sequence[str] = (),
         logprobs: bool = False,
         top_logprobs: int = 0,
+        **sampling: float | None,
     ) -> ReplyStream:
-        """A text that goes on as it stands, or ids: no template and no thought; all of the reply is its answer."""
-        given: dict[str, Any] = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "min_p": min_p}
-        sampling = replace(self.defaults, **{name: value for name, value in given.items() if value is not None})
+        """A text that goes on as it stands, or ids: no template and no thought; all of the reply is its answer.
+
+        `sampling` is temperature, top_p, top_k and min_p, each the checkpoint's own wish where it is None.
+        """
+        wish = asdict(self.defaults) | {name: value for name, value in sampling.items() if value is not None}
         request = Request(
+            **wish | {"max_tokens": max_tokens},
             prompt_ids=tuple(self.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt),
-            max_tokens=max_tokens,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            top_k=sampling.top_k,
-            min_p=sampling.min_p,
             seed=seed,
             sample=sample,
             stop_ids=self.template.stop_ids,
@@ -248,7 +280,7 @@ class ReasoningModel:
             done |= self.advance()
         return [done[handle] for handle in handles]
 
-    def watch(self, stream: ReplyStream) -> None:
+    def watch(self, stream: Taker) -> None:
         """Give a stream the tokens of its request from now on, for as long as somebody holds it."""
         self._streams[stream.handle] = stream
 

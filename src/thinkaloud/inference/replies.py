@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from thinkaloud.base.errors import UserError
 from thinkaloud.engine import Completion, Progress, Request
@@ -73,6 +73,16 @@ class Reply:
     "'natural', 'budget', 'early', 'loop' or 'client' (who had it closed), 'open' (never ended) or 'none' (no thought)"
     tokens: tuple[SaidToken, ...] = ()
     "its tokens, where log-probs were asked for"
+
+
+class Taker(Protocol):
+    """Who is given the tokens of a request as they come."""
+
+    handle: int
+    "the request's number"
+
+    def take(self, progress: Progress) -> None:
+        """One more token."""
 
 
 class ReplyStream(Iterator[Piece]):

@@ -8,7 +8,6 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
-from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from thinkaloud.base.errors import UserError
@@ -19,14 +18,14 @@ from thinkaloud.serve.doors import Door
 from thinkaloud.serve.exchange import Exchange, Wish, new_id
 from thinkaloud.serve.faults import Fault, of_body, of_status, printable
 from thinkaloud.serve.looped import Looped
+from thinkaloud.serve.pages import page_router
 from thinkaloud.serve.response_shapes import ResponseBody
 from thinkaloud.serve.responses import Responses
+from thinkaloud.serve.runs import runs_router
 from thinkaloud.serve.shapes import ChatBody, CompletionBody, ControlBody
 from thinkaloud.serve.visit import Replies, Service, Visit, respond
 from thinkaloud.serve.wishes import chat_wishes, completion_wishes, response_wishes
 
-PAGE = Path(__file__).parent / "page"
-NO_PAGE = "thinkaloud serves its API here: see /openapi.json. The page is not built: say `make page`.\n"
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 ERROR = {
     "type": "object",
@@ -40,8 +39,8 @@ ERROR = {
 BODIES = {"chat_completions": ChatBody, "responses": ResponseBody, "completions": CompletionBody}
 
 
-def build(service: Service) -> FastAPI:
-    """The application; it starts the voice and stops it."""
+def build(service: Service, runs: Path | None = None) -> FastAPI:
+    """The application; it starts the voice and stops it. `runs` is a folder of runs to be looked at."""
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -54,10 +53,9 @@ def build(service: Service) -> FastAPI:
     _tell_faults(app)
     _routes(app, service)
     _look(app, service)
-    if PAGE.is_dir():
-        app.mount("/", StaticFiles(directory=PAGE, html=True))
-    else:
-        app.get("/", include_in_schema=False)(lambda: PlainTextResponse(NO_PAGE))
+    app.include_router(page_router())
+    if runs is not None:
+        app.include_router(runs_router(runs))
     return app
 
 
@@ -78,7 +76,7 @@ def _tell_faults(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def status(request: Request, error: HTTPException) -> Response:
-        return of_status(error.status_code, error.headers).response
+        return of_status(error.status_code, error.detail, error.headers).response
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:
@@ -97,7 +95,7 @@ def _routes(app: FastAPI, service: Service) -> None:
         """A reply to a conversation, thought first."""
         service.check_model(body.model)
         wishes = chat_wishes(body, service)
-        shape = Chat(body, service)
+        shape = Chat(body, service, wishes[0])
         return await respond(
             service,
             request,
@@ -189,15 +187,12 @@ def _asked(visit: Visit, wishes: Sequence[Wish], named: Sequence[str] | None) ->
             raise Fault(f"the server has no tool {printable(name)!r} (it has {known})", param="server_tools")
     if len(wishes) > 1:
         raise Fault("server_tools go with one reply a request: leave n out", param="n")
-    own = [tool["function"]["name"] for tool in wishes[0].settings.get("tools", ())]
-    if set(own) & set(named):
-        raise Fault("a tool of yours has the name of one of server_tools: rename it", param="tools")
     limits = ToolLimits(rounds=service.limits.tool_rounds, seconds=service.limits.tool_seconds)
 
     def ask(wish: Wish, identifier: str | None) -> Exchange:
         return visit.ask([wish], identifier or new_id("chatcmpl"))
 
-    return Looped(ask, wishes[0], [service.tools[name] for name in dict.fromkeys(named)], limits)
+    return Looped(ask, wishes[0], [service.tools[name] for name in named], limits)
 
 
 def _ignored(names: list[str]) -> Mapping[str, str]:

@@ -11,7 +11,8 @@ from typing import Any
 from thinkaloud.inference import Reply
 from thinkaloud.inference.replies import SaidToken
 from thinkaloud.rollouts.tools import Ran
-from thinkaloud.serve.exchange import Tokens
+from thinkaloud.serve.checks import Checks
+from thinkaloud.serve.exchange import Tokens, Wish
 from thinkaloud.serve.measures import usage_details
 from thinkaloud.serve.shapes import ChatBody
 from thinkaloud.serve.visit import Replies, Service
@@ -21,12 +22,16 @@ from thinkaloud.text import Piece, ToolCall
 class Chat:
     """One request's replies told in that shape."""
 
-    def __init__(self, body: ChatBody, service: Service) -> None:
+    def __init__(self, body: ChatBody, service: Service, wish: Wish) -> None:
+        """`wish` is the first of those that the body asks for."""
         self.body, self.service = body, service
+        self._checks = Checks(wish.messages, wish.settings, service.calibration) if body.verify else None
 
-    def whole(self, replies: Replies, found: Sequence[Reply]) -> dict[str, Any]:
+    async def whole(self, replies: Replies, found: Sequence[Reply]) -> dict[str, Any]:
         """The body of a response."""
-        choices = [self._choice(index, reply) for index, reply in enumerate(found)]
+        choices = [self._choice(index, reply) | await self._verdict(reply) for index, reply in enumerate(found)]
+        for index, confidence in self._votes(found):
+            choices[index]["confidence"] = confidence
         if replies.ran:
             choices[0]["message"]["server_tool_calls"] = [ran_of(one) for one in replies.ran]
         return {**self._head(replies, "chat.completion"), "choices": choices, "usage": usage_of(found)}
@@ -51,7 +56,7 @@ class Chat:
             head["usage"] = None
         begun: set[int] = set()
         calls: dict[int, int] = {}
-        found: list[Reply] = []
+        ended: dict[int, Reply] = {}
         tokens: dict[int, Tokens] = {}
         async for index, event in replies:
             choice: dict[str, Any] = {"index": index, "delta": {}, "logprobs": None, "finish_reason": None}
@@ -68,13 +73,24 @@ class Chat:
             elif isinstance(event, Ran):
                 choice["delta"] = {"server_tool_calls": [ran_of(event)]}
             else:
-                found.append(event)
                 self.service.measures.count(event)
-                choice |= ending(event)
+                choice |= ending(event) | await self._verdict(event)
+                ended[index] = event
             yield None, head | {"choices": [choice]}
+        for index, confidence in self._votes([ended[index] for index in sorted(ended)]):
+            late = {"index": index, "delta": {}, "finish_reason": None, "confidence": confidence}
+            yield None, head | {"choices": [late]}
         if with_usage:
-            yield None, head | {"choices": [], "usage": usage_of(found)}
+            yield None, head | {"choices": [], "usage": usage_of(list(ended.values()))}
         yield None, "[DONE]"
+
+    async def _verdict(self, reply: Reply) -> dict[str, Any]:
+        return {} if self._checks is None else await self._checks.verdict(reply)
+
+    def _votes(self, replies: Sequence[Reply]) -> list[tuple[int, float]]:
+        """The choices whose confidence their votes tell, once all have ended."""
+        votes = [] if self._checks is None else self._checks.votes(replies)
+        return [(index, one) for index, one in enumerate(votes) if one is not None]
 
     def _logprobs(self, tokens: Tokens) -> dict[str, Any] | None:
         """OpenAI's list for the answer, and one like it for the thought; null where nobody asked."""

@@ -17,7 +17,7 @@ class Completions:
     def __init__(self, body: CompletionBody, service: Service, wishes: Sequence[Wish]) -> None:
         self.body, self.service, self.wishes = body, service, wishes
 
-    def whole(self, replies: Replies, found: Sequence[Reply]) -> dict[str, Any]:
+    async def whole(self, replies: Replies, found: Sequence[Reply]) -> dict[str, Any]:
         """The body of a response."""
         choices = [
             {

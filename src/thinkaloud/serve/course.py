@@ -18,7 +18,7 @@ from thinkaloud.text.stream import PlainLayout
 
 Continue = Callable[[Mapping[str, Any]], AsyncGenerator[Mapping[str, Any], None]]
 "The choices of a completion's chunks, for the body of a request."
-NOT_HERE = {"bias": "logit_bias", "top_logprobs": "top_logprobs", "logprobs": "logprobs"}
+NOT_HERE = {"bias": "logit_bias"} | {name: name for name in ("top_logprobs", "logprobs", "max_accuracy_loss")}
 "Settings that can't be had through another server, and their fields."
 
 

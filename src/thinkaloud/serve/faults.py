@@ -48,10 +48,10 @@ def printable(what: object) -> str:
     return text if len(text) <= WIDEST else text[: WIDEST - 1] + "…"
 
 
-def of_status(status: int, headers: Mapping[str, str] | None = None) -> Fault:
-    """The fault of a status that the framework gives by itself: no such path, no such method."""
+def of_status(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Fault:
+    """The fault of a status that the framework gives by itself (no such path, no such method), or a route."""
     words = {404: "there is nothing at this path: see /openapi.json", 405: "this path knows other methods only"}
-    said = words.get(status, HTTPStatus(status).phrase)
+    said = words.get(status, detail) if detail == HTTPStatus(status).phrase else detail
     return Fault(said, status=400 if status == 422 else status, headers=headers)
 
 

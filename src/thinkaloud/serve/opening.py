@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ def own(
 ) -> Service:
     """A model of ours at its desk."""
     about = _about(model.upbringing, model.defaults, model.transformer.config.max_position_embeddings)
-    return _service(Desk(model, limits), name, about, model.template, limits, keys, tools)
+    service = _service(Desk(model, limits), name, about, model.template, limits, keys, tools)
+    return replace(service, calibration=model.calibration)
 
 
 def behind(
@@ -80,6 +82,7 @@ def _service(
         limits=limits,
         gate=Gate(keys, limits),
         measures=Measures(),
+        calibration=None,
         tools={tool.name: tool for tool in tools},
         created=int(time.time()),
     )

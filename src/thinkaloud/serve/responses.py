@@ -26,7 +26,7 @@ class Responses:
     def __init__(self, body: ResponseBody, service: Service) -> None:
         self.body, self.service = body, service
 
-    def whole(self, replies: Replies, found: Sequence[Reply]) -> dict[str, Any]:
+    async def whole(self, replies: Replies, found: Sequence[Reply]) -> dict[str, Any]:
         """The body of a response."""
         items = Items(self.summary)
         pieces = [Piece("thinking", found[0].thinking), Piece("answer", found[0].answer)]

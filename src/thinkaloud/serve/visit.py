@@ -6,7 +6,7 @@ Knows: HTTP. Doesn't know: the shape of what is said.
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -16,6 +16,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from thinkaloud.inference import Reply
+from thinkaloud.inference.calibration import Calibration
 from thinkaloud.rollouts.tools import Ran, Tool
 from thinkaloud.serve.exchange import Exchange, Said, Wish
 from thinkaloud.serve.faults import Fault, printable
@@ -71,6 +72,8 @@ class Service:
     "who may ask"
     measures: Measures
     "what is counted"
+    calibration: Calibration | None
+    "what is known of its thinking"
     tools: Mapping[str, Tool]
     "what the server itself can run, by name"
     created: int
@@ -138,7 +141,7 @@ class Replies(Protocol):
         """All of them, each whole."""
 
 
-Whole = Callable[[Replies, Sequence[Reply]], Mapping[str, Any]]
+Whole = Callable[[Replies, Sequence[Reply]], Awaitable[Mapping[str, Any]]]
 Stream = Callable[[Replies], AsyncIterator[tuple[str | None, Any]]]
 
 
@@ -164,7 +167,7 @@ async def respond(
         found = await _before(gone, replies.replies())
         for reply in found:
             service.measures.count(reply)
-        return JSONResponse(whole(replies, found), headers=dict(headers))
+        return JSONResponse(await whole(replies, found), headers=dict(headers))
 
 
 async def _gone(request: Request) -> None:

@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from thinkaloud.rollouts.verified import kind_of
 from thinkaloud.serve.exchange import Wish
 from thinkaloud.serve.faults import Fault
 from thinkaloud.serve.response_shapes import Asked, ResponseBody, Result, Said, Thought
@@ -38,9 +39,10 @@ def chat_wishes(body: ChatBody, service: Service) -> list[Wish]:
             schema = given.schema_
     settings = {
         **_sampling(body, service, body.max_completion_tokens or body.max_tokens),
-        **_tools(tools, wanted, body.parallel_tool_calls),
+        **_tools(tools, wanted, body.parallel_tool_calls, body.server_tools or ()),
         **_thinking(effort, body.thinking_budget, body.history),
         "schema": schema,
+        "max_accuracy_loss": body.max_accuracy_loss,
         "bias": {int(one): value for one, value in (body.logit_bias or {}).items()} or None,
         "logprobs": body.logprobs or None,
         "top_logprobs": body.top_logprobs or None,
@@ -65,6 +67,7 @@ def response_wishes(body: ResponseBody, service: Service) -> list[Wish]:
         **_tools(tools, choice if choice is None or isinstance(choice, str) else choice.name, body.parallel_tool_calls),
         **_thinking(body.reasoning.effort if body.reasoning else None, body.thinking_budget, body.history),
         "schema": schema,
+        "max_accuracy_loss": body.max_accuracy_loss,
     }
     return _several(messages, settings, 1, service)
 
@@ -90,6 +93,7 @@ def completion_wishes(body: CompletionBody, service: Service) -> list[Wish]:
 
 def _several(messages: Sequence[Message], settings: Mapping[str, Any], n: int | None, service: Service) -> list[Wish]:
     """The same wish so many times, by samples of one seed."""
+    settings = {**settings, "kind": kind_of(messages)}
     wish = [Wish(messages=tuple(messages), settings=_told({**settings, "sample": index})) for index in range(n or 1)]
     return _bounded(wish, service)
 
@@ -127,19 +131,19 @@ def _thinking(effort: str | None, budget: int | None, history: str | None) -> di
     return {"effort": EFFORTS[effort] if effort else None, "thinking_budget": budget, "history": history}
 
 
-def _tools(tools: Sequence[dict[str, Any]], choice: str | None, parallel: bool | None) -> dict[str, Any]:
-    """The tools, and which must be called: 'none', 'auto', 'required' or a name."""
-    names = [tool["name"] for tool in tools]
+def _tools(
+    tools: Sequence[dict[str, Any]], choice: str | None, parallel: bool | None, others: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The tools, and which must be called: 'none', 'auto', 'required' or a name. `others` are the server's own."""
+    names = [*(tool["name"] for tool in tools), *others]
     if len(set(names)) < len(names):
         raise Fault("two tools have one name", param="tools")
-    if choice == "required" and not tools:
+    if choice == "required" and not names:
         raise Fault("tool_choice is required, and there are no tools", param="tool_choice")
     if choice not in (None, "none", "auto", "required", *names):
         raise Fault(f"tool_choice names {choice!r}, which is none of the tools", param="tool_choice")
-    if not tools:
-        return {}
     given = [{"type": "function", "function": tool} for tool in tools]
-    return {"tools": given, "tool_choice": choice, "parallel": parallel}
+    return {"tools": given, "tool_choice": choice, "parallel": parallel} if names else {}
 
 
 def _of_items(items: Sequence[Said | Thought | Asked | Result]) -> list[Message]:
