@@ -194,6 +194,12 @@ def test_a_thought_is_paused_fed_prolonged_and_stopped(page: Page, served: Serve
     assert served.steered[:4] == ["pause", "resume", "add", "think_on"]
 
 
+def test_what_is_taken_back_no_longer_stands(page: Page) -> None:
+    send(page, "circles")
+    done(page)
+    expect(page.locator(".thought")).to_have_text("round and no")
+
+
 def test_the_settings_go_with_the_question_and_stay(page: Page, served: Served) -> None:
     page.check("input[value=high]", force=True)
     page.fill("[data-setting=budget]", "3")
@@ -205,13 +211,16 @@ def test_the_settings_go_with_the_question_and_stay(page: Page, served: Served) 
     done(page)
     expect(page.locator(".state")).to_contain_text("Thought · 3 tokens")
     expect(page.locator(".state")).to_contain_text("ended by its budget")
-    expect(page.locator(".verdict")).to_have_text("✓ right · 90 % sure")
+    expect(page.locator(".verdict")).to_have_text("✓ right")
     asked = served.asked[0]
     wishes = {"reasoning_effort": "high", "thinking_budget": 3, "verify": True}
     assert asked.items() >= (wishes | {"temperature": 0.5, "seed": 11, "max_tokens": 99}).items()
     page.reload()
     expect(page.locator("[data-setting=budget]")).to_have_value("3")
     expect(page.locator("input[value=high]")).to_be_checked()
+    send(page, "show this")
+    done(page)
+    expect(page.locator(".verdict")).to_have_text("can't be checked · 90 % sure")
 
 
 def test_samples_stand_side_by_side_and_vote(page: Page, served: Served) -> None:

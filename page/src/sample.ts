@@ -7,7 +7,8 @@ const ENDS: Record<string, string> = {
   budget: "ended by its budget",
   open: "never ended",
   client: "ended by you",
-  confident: "ended when it was sure",
+  early: "ended when it was sure",
+  loop: "ended when it went round in circles",
 };
 const FINISHES: Record<string, string> = { length: "It ran out of tokens before its end.", cancelled: "Stopped." };
 
@@ -16,11 +17,12 @@ const counted = (count: number, what: string): string => `${count} ${what}${coun
 
 export const thinks = (sample: Sample): boolean => !sample.finish && !sample.answer;
 
-/** The sign of a verdict, or of the model's confidence. */
+/** The sign of a verdict; where no check fits, how sure the model may be. */
 export function verdict(sample: Sample): HTMLElement | null {
-  const sure = typeof sample.confidence === "number" ? `${Math.round(100 * sample.confidence)} % sure` : "";
-  const [word, look] = sample.verified === true ? ["✓ right", "right"] : sample.verified === false ? ["✗ wrong", "wrong"] : ["", ""];
-  const said = word || (sample.verified === null ? "can't be checked" : "");
+  const judged = typeof sample.verified === "boolean";
+  const sure = typeof sample.confidence === "number" && !judged ? `${Math.round(100 * sample.confidence)} % sure` : "";
+  const said = judged ? (sample.verified ? "✓ right" : "✗ wrong") : sample.verified === null ? "can't be checked" : "";
+  const look = judged ? (sample.verified ? "right" : "wrong") : "";
   if (!said && !sure) return null;
   return make("span", { class: `verdict ${look}` }, said, said && sure && " · ", sure && make("small", {}, sure));
 }
@@ -63,6 +65,7 @@ export class SampleView {
     this.state.textContent = thinking
       ? `${paused ? "Paused" : "Thinking"} · ${count}`
       : `Thought · ${count}${end ? ` · ${end}` : ""}`;
+    if (!sample.thinking.startsWith(this.thought.textContent ?? "")) this.thought.replaceChildren();
     const grown = sample.thinking.slice(this.thought.textContent?.length ?? 0);
     if (grown) {
       const follows = this.thought.scrollHeight - this.thought.scrollTop - this.thought.clientHeight < 40;
