@@ -10,8 +10,8 @@ import torch
 from thinkaloud.base.errors import UserError
 from thinkaloud.engine.native_backend import native_available
 from thinkaloud.inference import ReasoningModel, Reply, load, loading
+from thinkaloud.inference.asking import EFFORTS
 from thinkaloud.inference.hub import BUNDLED
-from thinkaloud.inference.model import EFFORTS
 from thinkaloud.inference.replies import ReplyStream
 from thinkaloud.model import ModelConfig, Transformer, memory, save_model
 from thinkaloud.model.quantise import quantise_model

@@ -50,6 +50,7 @@ def whole(chunks: list[Any]) -> list[dict[str, Any]]:
         choice = found.setdefault(one.index, {"content": "", "thought": "", "calls": []})
         choice["content"] += one.delta.content or ""
         choice["thought"] += getattr(one.delta, "reasoning_content", "")
+        choice["thought"] = choice["thought"].removesuffix(getattr(one.delta, "reasoning_taken_back", ""))
         choice["calls"] += [call.function for call in one.delta.tool_calls or ()]
         if one.finish_reason:
             choice |= {"finish": one.finish_reason, "end": one.thought_end}
@@ -75,7 +76,7 @@ def said(answer: Any) -> list[dict[str, Any]]:
 def test_a_cell_is_valid(live: Live, thinking: str, form: str) -> None:
     settings = {**THINKING[thinking], **FORMS[form]}
     extra = {name: settings.pop(name) for name in ("thinking_budget",) if name in settings}
-    ask = {"model": "random", "messages": QUESTION, "max_tokens": 160, "seed": 3, "extra_body": extra, **settings}
+    ask = {"model": "random", "messages": QUESTION, "max_tokens": 300, "seed": 3, "extra_body": extra, **settings}
     create = live.client().chat.completions.create
     choices = said(create(**ask))
     streamed = whole(list(create(**ask, stream=True)))

@@ -27,7 +27,7 @@ from thinkaloud.cli.talk import (
 
 if TYPE_CHECKING:
     from thinkaloud.inference import ReasoningModel, Reply
-    from thinkaloud.inference.model import AskSettings
+    from thinkaloud.inference.asking import AskSettings
 
 
 def ask(
@@ -42,9 +42,7 @@ def ask(
     seed: Seed = 0,
     max_accuracy_loss: Annotated[
         float | None,
-        typer.Option(
-            help="End the thought early where this share of right answers may be lost: 0.01. Calibrated models."
-        ),
+        typer.Option(help="End the thought early where that loses at most this share of right answers: 0.01."),
     ] = None,
     verified: Annotated[
         bool, typer.Option("--verify", help="Draw until an answer passes an exact check, or else take a vote.")

@@ -37,7 +37,7 @@ class Place:
         self.left = row.most_tokens - len(row.request.prompt_ids)
         "steps that can still bring a token, launched ones taken off"
         self.gone = False
-        self.by_hand = not row.plain or bool(row.forced)
+        self.by_hand = row.steered or bool(row.forced)
         "whether the host draws its tokens, from logits, a launch a token"
         r = row.request
         self.mode: Mode = "free"
@@ -206,11 +206,25 @@ class CudaBackend:
     @torch.inference_mode()
     def step(self, rows: Sequence[Row]) -> list[Draw | None]:
         """The next token of each row out of what has arrived; if there is none, prefill, launch ahead and wait."""
+        self._sort()
         places = [self._places[row.handle] for row in rows]
         drawn = self._draw_by_hand()
         if not any(place.tokens for place in places if not place.row.paused):
             self._advance()
         return [drawn.get(place.row.handle) or _next(place) for place in places]
+
+    def _sort(self) -> None:
+        """Rows that have come to be steered go over to the host, and those that no longer are back to the device."""
+        for place in [place for place in self._running if not place.row.plain and place.row.steered]:
+            self.steer(place.row)
+        back = [place for place in self._by_hand if not place.row.needs_hand]
+        for place in back:
+            self._by_hand.remove(place)
+            place.by_hand = False
+            place.left = place.row.most_tokens - place.row.next_position
+        if back:
+            self._write(back)
+            self._running += back
 
     def _draw_by_hand(self) -> dict[int, Draw]:
         """A token for each row that is steered: the device gives logits, the host draws."""

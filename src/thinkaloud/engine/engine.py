@@ -28,6 +28,8 @@ class Progress:
     "the likeliest ids at its place and their log-probs, as many as were asked for"
     completion: Completion | None
     "the whole completion when this token was its last"
+    kept: int | None = None
+    "how many tokens still stand where some were taken back, this one among them; None: all do"
 
 
 class Engine:
@@ -232,9 +234,12 @@ class Engine:
         for row, draw in zip(self._rows, self._backend.step(self._rows), strict=True):
             if draw is None:
                 continue
-            row.append(draw)
             self.generated_tokens += 1
-            finish = row.finish
+            kept = len(row.ids) if row.refuses(draw) else row.append(draw)
+            if row.changed or kept is not None:
+                row.changed = False
+                self._backend.steer(row)
+            finish = row.finish if kept is None else None
             completion = None
             if finish is not None:
                 completion = row.complete(finish, self.version)
@@ -246,6 +251,7 @@ class Engine:
                 logprob=draw.logprob,
                 top_logprobs=draw.top,
                 completion=completion,
+                kept=kept,
             )
             if row.paused:  # since before its prompt was through: its first token is kept for later
                 self._held[row.handle] = one

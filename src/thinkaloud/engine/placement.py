@@ -76,10 +76,13 @@ class Placement:
         slot = self.free.pop()
         self.places[row.handle] = Place(slot, owed)
         self.promised += owed + for_prompt
+        self._set(slot, row)
+        return True
+
+    def _set(self, slot: int, row: Row) -> None:
         request = row.request
         self.keys[slot] = row.key
         self.settings[slot] = (request.temperature, request.top_p, request.min_p, request.top_k)
-        return True
 
     def release(self, row: Row) -> None:
         """A row is done: what it has come to stays known for those who continue it."""
@@ -115,7 +118,7 @@ class Placement:
         place = self.places[row.handle]
         place.ahead.clear()
         place.drafts = None
-        self.keys[place.slot] = row.key
+        self._set(place.slot, row)
         if row.ids:
             self.newest[place.slot] = row.ids[-1]
             self.positions[place.slot] = row.next_position - 1

@@ -36,7 +36,6 @@ class ExitingStream(ReplyStream):
         assert request.policy is not None and request.policy.close_id is not None
         self._watch = Watch(rule)
         self._most = probe_tokens
-        self._ids: list[int] = []
         self._thinks = request.policy.starts_thinking
         self._probe: _Probe | None = None
         self._probe_tokens = 0
@@ -48,7 +47,8 @@ class ExitingStream(ReplyStream):
     def take(self, progress: Progress) -> None:
         """The model's next token; where a trial is due, the thought pauses for it."""
         super().take(progress)
-        self._ids.append(progress.token_id)
+        if progress.kept is not None:
+            return  # a loop was taken back
         if progress.token_id == self._close_id:
             self._thinks = False
         if self.reply is not None or not self._thinks or not self._ends_line(progress.token_id):

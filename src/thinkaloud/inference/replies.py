@@ -107,14 +107,15 @@ class ReplyStream(Iterator[Piece]):
     ) -> None:
         self._model = model
         self._request = request
-        self._parser = StreamParser(PlainLayout(model.template) if plain else model.template, thinking)
+        self._thinking, self._begun, self._ids = thinking, begun, list[int]()
+        self._layout = PlainLayout(model.template) if plain else model.template
         self._parallel = parallel
         self._full = False  # the one call that it may hold has come
+        self._parser = StreamParser(self._layout, thinking)
         self._pieces: list[Piece] = self._parser.feed(begun)
         self._stops = StopStrings(stop)
         self._answer = ""
         self._logprobs = logprobs
-        self._last: int | None = None
         self._paused = False
         self.tokens: list[SaidToken] = []
         self.reply: Reply | None = None
@@ -151,7 +152,7 @@ class ReplyStream(Iterator[Piece]):
         if not text.strip():
             raise UserError("there is nothing to add: give some words")
         tokenizer = self._model.tokenizer
-        new_line = self._last is None or tokenizer.bytes_of(self._last).endswith(b"\n")
+        new_line = not self._ids or tokenizer.bytes_of(self._ids[-1]).endswith(b"\n")
         return self._model.engine.insert(self.handle, tokenizer.encode(f"{'' if new_line else chr(10)}{text}\n"))
 
     def think_on(self, tokens: int) -> bool:
@@ -185,18 +186,29 @@ class ReplyStream(Iterator[Piece]):
         """The model's next token, and the completion if it is the last."""
         if self.reply is not None:
             return
-        self._last = progress.token_id
+        if progress.kept is not None:
+            self._take_back(progress.kept)
+            return
         if self._logprobs:
-            said = SaidToken(
-                kind=self._parser.kind, token_id=self._last, logprob=progress.logprob, top=progress.top_logprobs
-            )
-            self.tokens.append(said)
+            token, logprob, top = progress.token_id, progress.logprob, progress.top_logprobs
+            self.tokens.append(SaidToken(kind=self._parser.kind, token_id=token, logprob=logprob, top=top))
+        self._ids.append(progress.token_id)
         self._say(self._parser.feed([progress.token_id]))
         completion, finish = progress.completion, progress.completion.finish if progress.completion else ""
         if self._stops.found is not None or self._full:
             completion, finish = completion or self._model.engine.cancel(self.handle), "stop"
         if completion is not None:
             self._end(completion, finish)
+
+    def _take_back(self, kept: int) -> None:
+        """Only the first tokens still stand: say what is to be struck out of the thought."""
+        before = self._parser.message.thinking or ""
+        del self._ids[kept:], self.tokens[kept:]
+        self._parser = StreamParser(self._layout, self._thinking)
+        self._parser.feed([*self._begun, *self._ids])
+        lost = before[len(self._parser.message.thinking or "") :]
+        if lost:
+            self._pieces.append(Piece("taken_back", lost))
 
     def _say(self, pieces: Sequence[Piece]) -> None:
         for piece in pieces:

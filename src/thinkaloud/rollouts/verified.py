@@ -12,7 +12,8 @@ from typing import Any, Unpack
 from thinkaloud.base.errors import UserError
 from thinkaloud.base.statistics import majority_vote
 from thinkaloud.inference import Reply
-from thinkaloud.inference.model import AskSettings, Conversation, ReasoningModel
+from thinkaloud.inference.asking import AskSettings, Conversation
+from thinkaloud.inference.model import ReasoningModel
 from thinkaloud.problems.recognise import false_claims, recognised
 from thinkaloud.problems.types import Problem
 from thinkaloud.problems.verify import verify

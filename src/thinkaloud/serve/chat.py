@@ -127,6 +127,8 @@ def _delta(piece: Piece, calls: int) -> dict[str, Any]:
         return {"reasoning_content": piece.text, "reasoning": piece.text}
     if piece.kind == "answer":
         return {"content": piece.text}
+    if piece.kind == "taken_back":
+        return {"reasoning_taken_back": piece.text}
     return {"tool_calls": [{"index": calls, **call_of(ToolCall.from_dict(json.loads(piece.text)))}]}
 
 

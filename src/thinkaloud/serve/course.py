@@ -9,8 +9,8 @@ from contextlib import aclosing
 from typing import Any
 
 from thinkaloud.inference import Reply, Usage
+from thinkaloud.inference.asking import ANSWER_FLOOR, EFFORTS
 from thinkaloud.inference.defaults import Defaults
-from thinkaloud.inference.model import ANSWER_FLOOR, EFFORTS
 from thinkaloud.serve.exchange import Wish
 from thinkaloud.serve.faults import Fault
 from thinkaloud.text import ChatTemplate, Piece, StreamParser

@@ -122,6 +122,9 @@ class Items:
             yield from self.end("completed")
             yield from self._call(piece.text)
             return
+        if piece.kind == "taken_back":  # OpenAI's events know no word for it: the text at the end is what stands
+            self._text = self._text.removesuffix(piece.text)
+            return
         kind = "reasoning" if piece.kind == "thinking" else "message"
         if self._item is None or self._item["type"] != kind:
             yield from self.end("completed")

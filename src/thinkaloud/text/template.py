@@ -16,7 +16,7 @@ from thinkaloud.base.errors import UserError
 from thinkaloud.text import markup as spelling
 from thinkaloud.text.forms import Chat, Form
 from thinkaloud.text.messages import Message
-from thinkaloud.text.policy import ThinkingPolicy
+from thinkaloud.text.policy import ThinkingPolicy, Words
 from thinkaloud.text.render import TEMPLATE_ERRORS, compile_template, map_strings, strings_of, unused_character
 from thinkaloud.text.stream import Markup, StreamParser
 from thinkaloud.text.tokenizer import Tokenizer
@@ -127,11 +127,19 @@ class ChatTemplate:
         return [opening, *self.tokenizer.encode(spelling.AFTER_OPEN + text)]
 
     def policy(
-        self, *, thinking: bool = True, budget: int | None = None, answer_floor: int = 16, begun: bool = False
+        self,
+        *,
+        thinking: bool = True,
+        budget: int | None = None,
+        answer_floor: int = 16,
+        begun: bool = False,
+        soft_from: float | None = None,
+        must_answer: bool = False,
+        rescue: bool = False,
     ) -> ThinkingPolicy:
         """The plan of a thought: at most `budget` tokens of it, and `answer_floor` tokens kept for the answer.
 
-        `begun`: the prompt goes on into the thought, as `begin_thought` has it.
+        `begun`: the prompt goes on into the thought, as `begin_thought` has it. The last three: see ThinkingPolicy.
         """
         if budget is not None and budget < 0:
             raise UserError(
@@ -142,7 +150,13 @@ class ChatTemplate:
         close, opens = self.markup.think_close, self.may_open(thinking) and not begun
         if close is None or not (opens or begun or self.starts_thinking(thinking)):
             return ThinkingPolicy(
-                starts_thinking=False, close_id=None, budget=None, forced_close=(), answer_floor=answer_floor
+                starts_thinking=False,
+                close_id=None,
+                budget=None,
+                forced_close=(),
+                answer_floor=answer_floor,
+                must_answer=must_answer,
+                words=self._words if must_answer else None,
             )
         before, after = self.tokenizer.encode(spelling.BEFORE_CLOSE), self.tokenizer.encode(spelling.AFTER_CLOSE)
         return ThinkingPolicy(
@@ -152,6 +166,21 @@ class ChatTemplate:
             budget=budget,
             forced_close=(*before, close, *after),
             answer_floor=answer_floor,
+            soft_from=soft_from,
+            must_answer=must_answer,
+            rescue=rescue,
+            words=self._words if soft_from is not None or must_answer or rescue else None,
+        )
+
+    @cached_property
+    def _words(self) -> Words:
+        """What a policy must know of the tokens' text."""
+        size, hidden = self.tokenizer.vocab_size, self.markup.hidden | self.markup.stop
+        return Words(
+            bytes_of=lambda token_id: b"" if token_id in hidden else self.tokenizer.bytes_of(token_id),
+            blank=hidden.union(one for one in range(size) if not self.tokenizer.decode([one]).strip()),
+            vocabulary=size,
+            tool_call=(self.markup.tool_call_open, self.markup.tool_call_close),
         )
 
     @property
