@@ -154,7 +154,7 @@ def test_a_thought_streams_in_a_fold_and_closes_when_the_answer_begins(page: Pag
     send(page, "long")
     fold, state = page.locator(".thinking"), page.locator(".state")
     expect(page.locator(".thought")).to_contain_text("step 2 of many")
-    expect(state).to_have_text(re.compile(r"Thinking · \d+ tokens, \d+\.\d s"))
+    expect(state).to_have_text(re.compile(r"Thinking · about \d+ tokens, \d+\.\d s"))
     assert fold.get_attribute("open") is not None
     page.keyboard.press("Escape")
     done(page)

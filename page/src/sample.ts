@@ -42,7 +42,7 @@ export class SampleView {
   private touched = false;
 
   /** `label`: its number among several, or nothing; those have their own buttons, as far as `answerNow` is given. */
-  constructor(private readonly sample: Sample, label: string, answerNow: (() => void) | null) {
+  constructor(private readonly sample: Sample, private readonly label: string, answerNow: (() => void) | null) {
     this.fold = make("details", { class: "thinking" }, make("summary", { onclick: () => (this.touched = true) }, this.state), this.thought);
     this.now = answerNow && button("Answer now", answerNow, { class: "quiet" });
     this.copy = label ? copyButton(() => this.sample.answer, `Copy answer ${label}`) : null;
@@ -60,7 +60,8 @@ export class SampleView {
     this.element.classList.toggle("live", thinking && !paused);
     this.fold.hidden = !sample.thinking && !thinking;
     if (!this.touched) this.fold.open = thinking;
-    const count = `${counted(sample.thinkingTokens, "token")}, ${seconds(sample.seconds)}`;
+    const exact = Boolean(sample.finish) && !this.label; // else pieces were counted: a piece may hold several tokens
+    const count = `${exact ? "" : "about "}${counted(sample.thinkingTokens, "token")}, ${seconds(sample.seconds)}`;
     const end = ENDS[sample.thoughtEnd];
     this.state.textContent = thinking
       ? `${paused ? "Paused" : "Thinking"} · ${count}`
