@@ -14,7 +14,7 @@ from playwright.sync_api import Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURE = ROOT / "docs" / "images" / "chat.png"
-SIZE = {"width": 1080, "height": 700}
+SIZE = {"width": 1080, "height": 970}
 STARTS_WITHIN = 120.0
 "Seconds."
 

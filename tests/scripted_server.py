@@ -58,6 +58,8 @@ def scripted(question: str, index: int) -> tuple[str, str, bool | None]:
         return "Let me see <b>that</b>.", question.removeprefix("show "), None
     if question == "rich":
         return "7 + 3 = 10\n10 - 2 = 8\n8 + 5 = 13", RICH, True
+    if question == "circles":
+        return "round and round and no", "out", True
     if question == "long":
         return "\n".join(f"step {step} of many" for step in range(400)), "done", True
     if question == CUPS:
@@ -158,6 +160,8 @@ def build(page: Path, runs: Path, *, key: str = "", turns: int | None = None, pa
                     put(index, {"reasoning_content": f"\n{text}\n"})
                 reply.added.clear()
                 put(index, {"reasoning_content": piece})
+                if question == "circles" and place == 3:
+                    put(index, {"reasoning_taken_back": " round and"})
                 spent["reasoning"] += 1
                 await asyncio.sleep(pause)
             if question == "break":

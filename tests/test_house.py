@@ -345,6 +345,7 @@ def fault(command: str) -> str:
         "docs/ENGINE.md",
         "docs/EXITS.md",
         "docs/MODELS.md",
+        "docs/PAGE.md",
         "docs/SERVING.md",
         "docs/TRAINING.md",
         "docs/VERIFIERS.md",

@@ -18,6 +18,7 @@ import uvicorn
 import scripted_server
 from scripted_server import BEADS, CUPS
 from thinkaloud.serve.pages import BUILT
+from watched_runs import fill, lines, metrics
 
 pytest.importorskip("playwright")
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright  # noqa: E402
@@ -153,7 +154,7 @@ def test_a_thought_streams_in_a_fold_and_closes_when_the_answer_begins(page: Pag
     send(page, "long")
     fold, state = page.locator(".thinking"), page.locator(".state")
     expect(page.locator(".thought")).to_contain_text("step 2 of many")
-    expect(state).to_have_text(re.compile(r"Thinking · \d+ tokens, \d+\.\d s"))
+    expect(state).to_have_text(re.compile(r"Thinking · about \d+ tokens, \d+\.\d s"))
     assert fold.get_attribute("open") is not None
     page.keyboard.press("Escape")
     done(page)
@@ -193,6 +194,12 @@ def test_a_thought_is_paused_fed_prolonged_and_stopped(page: Page, served: Serve
     assert served.steered[:4] == ["pause", "resume", "add", "think_on"]
 
 
+def test_what_is_taken_back_no_longer_stands(page: Page) -> None:
+    send(page, "circles")
+    done(page)
+    expect(page.locator(".thought")).to_have_text("round and no")
+
+
 def test_the_settings_go_with_the_question_and_stay(page: Page, served: Served) -> None:
     page.check("input[value=high]", force=True)
     page.fill("[data-setting=budget]", "3")
@@ -204,13 +211,16 @@ def test_the_settings_go_with_the_question_and_stay(page: Page, served: Served) 
     done(page)
     expect(page.locator(".state")).to_contain_text("Thought · 3 tokens")
     expect(page.locator(".state")).to_contain_text("ended by its budget")
-    expect(page.locator(".verdict")).to_have_text("✓ right · 90 % sure")
+    expect(page.locator(".verdict")).to_have_text("✓ right")
     asked = served.asked[0]
     wishes = {"reasoning_effort": "high", "thinking_budget": 3, "verify": True}
     assert asked.items() >= (wishes | {"temperature": 0.5, "seed": 11, "max_tokens": 99}).items()
     page.reload()
     expect(page.locator("[data-setting=budget]")).to_have_value("3")
     expect(page.locator("input[value=high]")).to_be_checked()
+    send(page, "show this")
+    done(page)
+    expect(page.locator(".verdict")).to_have_text("can't be checked · 90 % sure")
 
 
 def test_samples_stand_side_by_side_and_vote(page: Page, served: Served) -> None:
@@ -488,6 +498,39 @@ def test_light_and_dark_follow_the_system_and_the_switch(page: Page) -> None:
     assert ground() == light
     page.reload()
     assert ground() == light
+
+
+def test_training_runs_are_watched_as_they_grow(context: BrowserContext, served: Served, tmp_path: Path) -> None:
+    fill(tmp_path / "runs")
+    page = context.new_page()
+    page.goto(f"{served.url}/runs")
+    expect(page.locator(".list b")).to_have_text(["runs/small", "runs/study/seeds/1"])
+    page.locator(".list a").first.click()
+    expect(page.locator("figure")).to_have_count(4)
+    expect(page.locator("figure").first.locator("svg")).to_have_attribute(
+        "aria-label", re.compile("think from 0.5 to 0.5")
+    )
+    expect(page.locator("tbody tr")).to_have_count(3)
+    fold = page.locator(".fold").first
+    expect(fold.locator("summary")).to_contain_text("✗ 2")
+    fold.locator("summary").click()
+    expect(fold.locator(".told")).to_have_count(4)
+    page.get_by_label("Verdict").select_option("wrong")
+    expect(page.locator(".pager").first).to_contain_text("1 of 2, 12 problems")
+    page.get_by_label("The page after").first.click()
+    expect(page.locator(".fold")).to_have_count(2)
+    expect(page.locator("article .told")).to_have_count(6)
+    expect(page.locator("article").first).to_contain_text("question 2")
+    curve = page.locator("figure").nth(1).locator("path")
+    before = curve.get_attribute("d")
+    lines(tmp_path / "runs/small/checkpoints/think_rl/metrics.jsonl", metrics("think_rl", 1000, reward=1.0)[900:])
+    expect(curve).not_to_have_attribute("d", before or "")
+    expect(page.locator(".fold")).to_have_count(2)
+    page.set_viewport_size({"width": 360, "height": 720})
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    page.goto(f"{served.url}/runs#no-such-run")
+    page.reload()
+    expect(page.locator(".fault")).to_contain_text("thinkaloud serve --runs")
 
 
 def test_the_headers_let_nothing_else_in(page: Page, served: Served) -> None:

@@ -20,6 +20,8 @@ export interface Arrived {
   id: string;
   index: number | null;
   thinking: string;
+  /** The end of the thought that no longer stands. */
+  takenBack: string;
   answer: string;
   finish: string;
   thoughtEnd: string;
@@ -122,12 +124,13 @@ export async function* ask(model: string, messages: Message[], settings: Setting
     if (data === "[DONE]") return;
     const chunk = JSON.parse(data) as Chunk;
     if (chunk.error) throw new Fault(sentence(reason(chunk)) || "The server broke off the reply. Try again.");
-    const whole = { id: chunk.id, thinking: "", answer: "", finish: "", thoughtEnd: "" };
+    const whole = { id: chunk.id, thinking: "", takenBack: "", answer: "", finish: "", thoughtEnd: "" };
     for (const choice of chunk.choices ?? []) {
       yield {
         ...whole,
         index: choice.index,
         thinking: choice.delta?.reasoning_content ?? "",
+        takenBack: choice.delta?.reasoning_taken_back ?? "",
         answer: choice.delta?.content ?? "",
         finish: choice.finish_reason ?? "",
         thoughtEnd: choice.thought_end ?? "",
@@ -146,7 +149,7 @@ interface Chunk {
   error?: { message?: string };
   choices?: {
     index: number;
-    delta?: { reasoning_content?: string | null; content?: string | null };
+    delta?: { reasoning_content?: string | null; reasoning_taken_back?: string | null; content?: string | null };
     finish_reason?: string | null;
     thought_end?: string | null;
     verified?: boolean | null;

@@ -31,6 +31,7 @@ export class Reply {
         if (piece.ledger) turn.ledger = piece.ledger;
         const sample = piece.index === null ? undefined : turn.samples[piece.index];
         if (sample) {
+          if (piece.takenBack && sample.thinking.endsWith(piece.takenBack)) sample.thinking = sample.thinking.slice(0, -piece.takenBack.length);
           sample.thinking += piece.thinking;
           sample.answer += piece.answer;
           sample.thinkingTokens += Number(piece.thinking !== "");

@@ -7,7 +7,8 @@ const ENDS: Record<string, string> = {
   budget: "ended by its budget",
   open: "never ended",
   client: "ended by you",
-  confident: "ended when it was sure",
+  early: "ended when it was sure",
+  loop: "ended when it went round in circles",
 };
 const FINISHES: Record<string, string> = { length: "It ran out of tokens before its end.", cancelled: "Stopped." };
 
@@ -16,11 +17,12 @@ const counted = (count: number, what: string): string => `${count} ${what}${coun
 
 export const thinks = (sample: Sample): boolean => !sample.finish && !sample.answer;
 
-/** The sign of a verdict, or of the model's confidence. */
+/** The sign of a verdict; where no check fits, how sure the model may be. */
 export function verdict(sample: Sample): HTMLElement | null {
-  const sure = typeof sample.confidence === "number" ? `${Math.round(100 * sample.confidence)} % sure` : "";
-  const [word, look] = sample.verified === true ? ["✓ right", "right"] : sample.verified === false ? ["✗ wrong", "wrong"] : ["", ""];
-  const said = word || (sample.verified === null ? "can't be checked" : "");
+  const judged = typeof sample.verified === "boolean";
+  const sure = typeof sample.confidence === "number" && !judged ? `${Math.round(100 * sample.confidence)} % sure` : "";
+  const said = judged ? (sample.verified ? "✓ right" : "✗ wrong") : sample.verified === null ? "can't be checked" : "";
+  const look = judged ? (sample.verified ? "right" : "wrong") : "";
   if (!said && !sure) return null;
   return make("span", { class: `verdict ${look}` }, said, said && sure && " · ", sure && make("small", {}, sure));
 }
@@ -40,7 +42,7 @@ export class SampleView {
   private touched = false;
 
   /** `label`: its number among several, or nothing; those have their own buttons, as far as `answerNow` is given. */
-  constructor(private readonly sample: Sample, label: string, answerNow: (() => void) | null) {
+  constructor(private readonly sample: Sample, private readonly label: string, answerNow: (() => void) | null) {
     this.fold = make("details", { class: "thinking" }, make("summary", { onclick: () => (this.touched = true) }, this.state), this.thought);
     this.now = answerNow && button("Answer now", answerNow, { class: "quiet" });
     this.copy = label ? copyButton(() => this.sample.answer, `Copy answer ${label}`) : null;
@@ -58,11 +60,13 @@ export class SampleView {
     this.element.classList.toggle("live", thinking && !paused);
     this.fold.hidden = !sample.thinking && !thinking;
     if (!this.touched) this.fold.open = thinking;
-    const count = `${counted(sample.thinkingTokens, "token")}, ${seconds(sample.seconds)}`;
+    const exact = Boolean(sample.finish) && !this.label; // else pieces were counted: a piece may hold several tokens
+    const count = `${exact ? "" : "about "}${counted(sample.thinkingTokens, "token")}, ${seconds(sample.seconds)}`;
     const end = ENDS[sample.thoughtEnd];
     this.state.textContent = thinking
       ? `${paused ? "Paused" : "Thinking"} · ${count}`
       : `Thought · ${count}${end ? ` · ${end}` : ""}`;
+    if (!sample.thinking.startsWith(this.thought.textContent ?? "")) this.thought.replaceChildren();
     const grown = sample.thinking.slice(this.thought.textContent?.length ?? 0);
     if (grown) {
       const follows = this.thought.scrollHeight - this.thought.scrollTop - this.thought.clientHeight < 40;

@@ -96,7 +96,8 @@ export class TurnView {
     this.tally.replaceChildren(...groups.map((group) => {
       const count = group.members.length;
       const judged = group.right ? "✓" : group.wrong ? "✗" : "";
-      const bar = make("meter", { min: 0, max: this.turn.samples.length, value: count, "aria-hidden": "true" });
+      const bar = make("span", { class: "bar", "aria-hidden": "true" }, make("i"));
+      (bar.firstChild as HTMLElement).style.width = `${(100 * count) / this.turn.samples.length}%`;
       return make("li", { class: group.right ? "right" : group.wrong ? "wrong" : "" },
         make("span", { class: "said" }, group.answer), bar,
         make("span", { class: "count" }, `${count} of ${this.turn.samples.length}`),
