@@ -26,10 +26,16 @@ from thinkaloud.reports.alarms import (
 )
 
 
+def broke(rows: Sequence[Row], key: str) -> bool:
+    """Whether a share was small at first while the reward has halved since: a sign of what broke, not its cause."""
+    now, top = newest(rows, "reward"), best(rows, "reward")
+    return first(rows, key) < 0.1 and now < top / 2 and top - now > CLEAR
+
+
 def truncation(rows: Sequence[Row]) -> Diagnosis | None:
     """A quarter of the replies cut off: they are wrong whatever they would have said."""
     now = newest(rows, "truncated")
-    if not now > 0.25:
+    if not now > 0.25 or broke(rows, "truncated"):
         return None
     words = f"{now:.0%} of the replies are cut off at max_tokens, and cut off is wrong"
     return Diagnosis(name="truncation", words=words, cure="raise max_tokens, or show shorter demonstrations first")
@@ -38,7 +44,7 @@ def truncation(rows: Sequence[Row]) -> Diagnosis | None:
 def unreadable(rows: Sequence[Row]) -> Diagnosis | None:
     """A quarter of the replies end without an answer that the verifier can read: form, not thought, is at fault."""
     now = newest(rows, "unreadable")
-    if not now > 0.25:
+    if not now > 0.25 or broke(rows, "unreadable"):
         return None
     words = f"{now:.0%} of the replies end without a readable answer"
     return Diagnosis(
@@ -96,10 +102,19 @@ def drift(rows: Sequence[Row]) -> Diagnosis | None:
     return Diagnosis(name="drift", words=words, cure=cure)
 
 
+def alike(rows: Sequence[Row]) -> Diagnosis | None:
+    """In nine groups of ten all replies are one and the same, token for token, and not all of them are right."""
+    now, reward = newest(rows, "alike"), newest(rows, "reward")
+    if not (now > 0.9 and reward < 0.9):
+        return None
+    words = f"in {now:.0%} of the groups all replies are the same, token for token: nothing to prefer"
+    return Diagnosis(name="alike", words=words, cure="set temperature = 1.0, or train less before")
+
+
 def stale(rows: Sequence[Row]) -> Diagnosis | None:
     """Hardly any token is drawn differently, and there is much left to learn."""
     now, reward, mixed = newest(rows, "entropy"), newest(rows, "reward"), newest(rows, "informative_groups")
-    if not (now < SPENT_ENTROPY and reward < 0.8 and mixed < 0.3):
+    if not (now < SPENT_ENTROPY and reward < 0.8 and mixed < 0.3) or alike(rows):
         return None
     words = f"entropy is {now:.3f} nats a token: the replies of a group hardly differ"
     return Diagnosis(
@@ -119,14 +134,37 @@ def too_fast(rows: Sequence[Row]) -> Diagnosis | None:
     return Diagnosis(name="too fast", words=" and ".join(signs), cure=SLOWER) if signs else None
 
 
+def held(rows: Sequence[Row]) -> Diagnosis | None:
+    """The divergence from the first weights weighs about as much as a reply's advantage, which is of size one."""
+    now = newest(rows, "kl_loss")
+    if not now > 0.3:
+        return None
+    words = (
+        f"{newest(rows, 'kl'):.2g} nats a token from its first weights cost {now:.2g} in the loss, where rewards are 1"
+    )
+    return Diagnosis(name="held", words=words, cure="take a smaller kl, usually 0.001 to 0.01, or none")
+
+
+def same_replies(rows: Sequence[Row]) -> bool:
+    """Whether dev problems, whose noise is the same at every point, get the same replies at four points or more."""
+    right, lengths = values(rows, "dev_accuracy"), values(rows, "dev_thinking_tokens")
+    if len(right) < 4 or not 0.05 < mean(right) < 0.95:
+        return False
+    one = 1 / max(values(rows, "dev_problems"), default=1.0)
+    spread = max(lengths, default=0.0) - min(lengths, default=0.0)
+    return max(right) - min(right) <= one + 1e-9 and spread <= 0.005 * mean(lengths)
+
+
 def too_slow(rows: Sequence[Row]) -> Diagnosis | None:
-    """Twenty updates on informative groups have moved neither the entropy nor the reward."""
+    """Twenty updates on informative groups have moved neither the entropy nor the reward, or no dev reply."""
     mixed, updates = mean(values(rows, "informative_groups")), len(values(rows, "gradient_norm"))
     reward, entropy = (newest(rows, key) - first(rows, key) for key in ("reward", "entropy"))
     still = abs(reward) < CLEAR / 2 and abs(entropy) < 0.05 * first(rows, "entropy")
-    if not (updates >= 20 and mixed > 0.3 and still):
+    if not (updates >= 20 and mixed > 0.3 and (still or same_replies(rows))) or held(rows):
         return None
     words = f"{updates} updates changed the reward by {reward:+.2f} and the entropy by {entropy:+.3f} nats"
+    if same_replies(rows):
+        words = f"after {updates} updates the dev problems, asked with the same noise, get the same replies as at first"
     return Diagnosis(name="too slow", words=words, cure="take learning rates of three times as much")
 
 
@@ -170,7 +208,7 @@ def setbacks(rows: Sequence[Row]) -> list[Diagnosis]:
 
 COMPLAINTS: tuple[Callable[[Sequence[Row]], Diagnosis | None], ...] = (
     *(faulty_verdicts, references, truncation, unreadable, too_hard, too_easy, drift),
-    *(stale, too_fast, too_slow, skipped, cut_short),
+    *(alike, stale, too_fast, held, too_slow, skipped, cut_short),
 )
 
 

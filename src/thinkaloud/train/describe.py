@@ -48,6 +48,7 @@ def faults(groups: list[list[Rollout]]) -> dict[str, float]:
         "thoughtless": [r.way != "direct" and not r.thinking.strip() and r.verdict.label == "right" for r in flat],
         "all_right": [set(labels) <= {"right", UNGRADED} for labels in graded],
         "all_wrong": [set(labels) <= {"wrong", UNGRADED} for labels in graded],
+        "alike": [len(group) > 1 and len({rollout.ids for rollout in group}) == 1 for group in groups],
         "agreed_wrong": [
             all(r.verdict.label == "wrong" for r in group)
             and len(group) > 1
