@@ -33,23 +33,11 @@ from thinkaloud.train.worker import run_stage
 ROOT = Path(__file__).parents[1]
 FIXTURES = ROOT / "tests" / "fixtures" / "broken"
 BUNDLED = ROOT / "src" / "thinkaloud" / "bundled"
-KEYS = (
-    *("step", "progress", "reward", "earned", "entropy", "tokens", "truncated", "informative_groups", "all_right"),
-    *(
-        "all_wrong",
-        "agreed_wrong",
-        "alike",
-        "unreadable",
-        "ungradable",
-        "looping",
-        "thoughtless",
-        "loss",
-        "gradient_norm",
-    ),
-    *("weight_norm", "logprob_gap_mean", "clipped", "kl", "kl_loss", "skipped", "replayed", "steered", "dev_accuracy"),
-    *("dev_problems", "dev_thinking_tokens", "alarm", "words", "cure", "taken_back_to", "stopped"),
+LEFT_OUT = (
+    *("stage", "kind", "seconds", "spent", "rollouts", "generated_tokens", "update_tokens", "sample"),
+    *("reward_", "way_", "thinking_tokens", "dev_accuracy_"),
 )
-"What a diagnosis asks metrics rows for."
+"How keys begin that no diagnosis asks for."
 STOPPED = "stopped.txt"
 "In a run whose watch has stopped it: its last words."
 ABSENT = ""
@@ -108,9 +96,12 @@ BREAKAGES = {
         overrides=("stages.rl.optimiser={ muon_rate = 2e-6, adamw_rate = 4e-7 }",), says=("too slow",)
     ),
     "held_by_kl": Breakage(overrides=("stages.rl.kl=100.0",), says=("held",)),
-    "short_replies": Breakage(overrides=("stages.rl.max_tokens=14",), says=("truncation",)),
+    "short_replies": Breakage(overrides=("stages.rl.max_tokens=14", "stages.rl.budget=40_000"), says=("truncation",)),
     "wrong_references": Breakage(
-        line=lambda problem: {"question": problem.question, "answer": int(problem.reference) + 1},
+        line=lambda problem: {
+            "question": problem.question,
+            "answer": int(problem.reference) + 1 + int(problem.id[-1], 16) % 7,
+        },
         says=("references",),
     ),
     "another_form": Breakage(
@@ -167,7 +158,7 @@ def train(name: str, runs: Path) -> Path:
         start = train("healthy", runs) / "checkpoints" / "start"
         overrides.append(f'stages.start={{ kind = "given", budget = 1, stage = "{start}" }}')
     if breakage.line is not None:
-        problems = draw("chains", "train", 60, 1, [3])
+        problems = draw("chains", "train", 400, 1, [3])
         file = run.with_suffix(".jsonl")
         write_text(file, "".join(json.dumps(breakage.line(problem)) + "\n" for problem in problems))
         overrides += [f"problems={file}", 'instruction=""']
@@ -186,11 +177,8 @@ def train(name: str, runs: Path) -> Path:
 
 def in_little(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """Metrics rows as columns of what the doctor reads, numbers rounded."""
-    return {
-        key: [_rounded(row[key]) if key in row else ABSENT for row in rows]
-        for key in KEYS
-        if any(key in row for row in rows)
-    }
+    keys = dict.fromkeys(key for row in rows for key in row if not key.startswith(LEFT_OUT))
+    return {key: [_rounded(row[key]) if key in row else ABSENT for row in rows] for key in keys}
 
 
 def _rounded(value: Any) -> Any:

@@ -9,10 +9,11 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from thinkaloud.base.errors import UserError
 from thinkaloud.base.machine import Machine, disk_free, machine_here
@@ -27,7 +28,7 @@ ROWS, TOKENS = 64, 48
 "Replies side by side, and the length of each, when the speed is measured."
 PROMPT = 512
 "Tokens of the prompt that arithmetic is measured on."
-SHAPE = {
+SHAPE: dict[str, Any] = {
     "hidden_size": 512,
     "num_hidden_layers": 6,
     "num_attention_heads": 8,
@@ -97,9 +98,8 @@ def instructions(machine: Machine) -> Check:
         return Check(name="instructions", state="good", words=words + _amx(machine))
     if machine.flags >= {"avx2", "fma"}:
         gone = "AVX-512" if "avx512f" not in machine.flags else "bfloat16 or VNNI in AVX-512"
-        words = f"AVX2 without {gone}: the native step's second path, and bfloat16 saves memory but little time"
-        cure = "nothing to change here; a processor with AVX-512, bfloat16 and VNNI (Zen 4, Sapphire Rapids) is faster"
-        return Check(name="instructions", state="good", words=words + _amx(machine), cure=cure)
+        words = f"AVX2 without {gone}: the native step's second path (the fastest one needs Zen 4 or Sapphire Rapids)"
+        return Check(name="instructions", state="good", words=words + _amx(machine))
     words = f"{platform.machine()} without AVX2: the native step takes its portable path, several times slower"
     cure = "use a processor of the last ten years, or a virtual machine that passes AVX2 on (QEMU: -cpu host)"
     return Check(name="instructions", state="slow", words=words, cure=cure)
@@ -113,10 +113,8 @@ def memory(machine: Machine) -> Check:
     """How large a model fits."""
     if machine.memory is None or machine.free is None:
         return Check(name="memory", state="good", words="the system does not say how much there is")
-    sizes = ", ".join(f"{machine.free * 0.8 * 8 / bits / 1e9:.2g} G in {name}" for name, bits in BITS.items())
-    words = (
-        f"{_gib(machine.memory)} GiB, {_gib(machine.free)} free: models of up to about {sizes} parameters can be asked"
-    )
+    sizes = " or ".join(f"{machine.free * 0.8 * 8 / bits / 1e9:.2g} billion in {name}" for name, bits in BITS.items())
+    words = f"{_gib(machine.memory)} GiB, {_gib(machine.free)} free: room for models of about {sizes} parameters"
     if machine.free >= LEAST_MEMORY:
         return Check(name="memory", state="good", words=words)
     return Check(name="memory", state="slow", words=words, cure="close other programs, or train with run.workers=1")
@@ -139,9 +137,7 @@ def disk(folder: Path) -> Check:
 def graphics() -> Check:
     """A GPU; torch is asked only where the system shows one."""
     if not Path("/dev/nvidiactl").exists() and shutil.which("nvidia-smi") is None:
-        return Check(
-            name="GPU", state="good", words="none: everything runs on the processor, which the demo is made for"
-        )
+        return Check(name="GPU", state="good", words="none: everything runs on the processor; the demo needs no more")
     import torch
 
     if not torch.cuda.is_available():
@@ -230,14 +226,14 @@ def speed() -> Iterator[Check]:
         model.engine.forget()
         model.generate_ids([prompt] * rows, max_tokens=TOKENS, ignore_eos=True)
 
-    alone, together = (rows * TOKENS / fastest(lambda: ask(rows)) for rows in (1, ROWS))  # noqa: B023
+    alone, together = (rows * TOKENS / fastest(partial(ask, rows)) for rows in (1, ROWS))
     words = f"the bundled model writes {alone:,.0f} tokens a second alone, {together:,.0f} in {ROWS} replies at once"
     yield Check(name="speed", state="good", words=words)
     yield arithmetic()
 
 
 def arithmetic() -> Check:
-    """How much the engine's step computes, on a prompt through a random model that is large enough to be bound by it."""
+    """How much the engine's step computes, on a prompt through a random model large enough to be bound by it."""
     from thinkaloud.engine import Engine, Request, can_quantise
     from thinkaloud.model import ModelConfig, Transformer
 

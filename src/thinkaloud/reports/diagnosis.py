@@ -33,11 +33,13 @@ def broke(rows: Sequence[Row], key: str) -> bool:
 
 
 def truncation(rows: Sequence[Row]) -> Diagnosis | None:
-    """A quarter of the replies cut off: they are wrong whatever they would have said."""
-    now = newest(rows, "truncated")
-    if not now > 0.25 or broke(rows, "truncated"):
-        return None
+    """A quarter of the replies cut off, wrong whatever they would have said; or at first a quarter of the thoughts."""
+    now, cut = newest(rows, "truncated"), first(rows, "thoughts_cut")
     words = f"{now:.0%} of the replies are cut off at max_tokens, and cut off is wrong"
+    if cut > 0.25 and newest(rows, "reward") < 0.8:
+        words = f"{cut:.0%} of the thoughts were cut off at first, to leave room for an answer within max_tokens"
+    elif not now > 0.25 or broke(rows, "truncated"):
+        return None
     return Diagnosis(name="truncation", words=words, cure="raise max_tokens, or show shorter demonstrations first")
 
 
@@ -53,11 +55,14 @@ def unreadable(rows: Sequence[Row]) -> Diagnosis | None:
 
 
 def references(rows: Sequence[Row]) -> Diagnosis | None:
-    """In half of the groups three quarters agree on one answer and nobody is right: doubt the reference first."""
-    now, reward = newest(rows, "agreed_wrong"), newest(rows, "reward")
-    if not (now > 0.5 and reward < LOW):
+    """In half of the first groups three quarters agree on one answer and nobody is right: doubt the reference first.
+
+    Later ones say less: replies that chase wrong references no longer agree.
+    """
+    then, reward = first(rows, "agreed_wrong"), first(rows, "reward")
+    if not (then > 0.5 and reward < LOW and newest(rows, "reward") < 0.5):
         return None
-    words = f"in {now:.0%} of the groups the replies agree on one answer that is judged wrong"
+    words = f"in {then:.0%} of the first groups the replies agreed on one answer that is judged wrong"
     cure = "check references and verifier (thinkaloud problems check FILE, thinkaloud doctor --verifiers)"
     return Diagnosis(name="references", words=words, cure=cure)
 
