@@ -111,7 +111,12 @@ BREAKAGES = {
         overrides=("stages.start.budget=1", "model={ hidden_size = 96 }"), own_start=True, says=("format", "truncation")
     ),
     "too_hard": Breakage(
-        overrides=("families.cups.levels=[10]", "families.chains.levels=[8]", "stages.start.budget=120_000"),
+        overrides=(
+            "families.cups={ levels = [10], ways = { hasty = 1.0 }, train = 1000 }",
+            "families.chains={ levels = [8], ways = { hasty = 1.0 }, train = 1000 }",
+            "stages.rl.samples=2",
+            "stages.rl.problems=32",
+        ),
         own_start=True,
         says=("too hard",),
     ),

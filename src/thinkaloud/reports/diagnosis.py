@@ -70,7 +70,7 @@ def references(rows: Sequence[Row]) -> Diagnosis | None:
 def too_hard(rows: Sequence[Row]) -> Diagnosis | None:
     """Seven groups of ten have no right reply, at first and still: nothing to prefer."""
     now = newest(rows, "all_wrong")
-    if not (now > 0.7 and first(rows, "all_wrong") > 0.7) or truncation(rows) or references(rows):
+    if not (now > 0.7 and first(rows, "all_wrong") > 0.7) or truncation(rows) or unreadable(rows) or references(rows):
         return None
     words = f"{now:.0%} of the groups are wrong throughout, so that nothing can be learnt from them"
     cure = "take easier levels, a longer cold start, more samples, or help (memory and steering with hints = true)"
@@ -165,7 +165,7 @@ def too_slow(rows: Sequence[Row]) -> Diagnosis | None:
     mixed, updates = mean(values(rows, "informative_groups")), len(values(rows, "gradient_norm"))
     reward, entropy = (newest(rows, key) - first(rows, key) for key in ("reward", "entropy"))
     still = abs(reward) < CLEAR / 2 and abs(entropy) < 0.05 * first(rows, "entropy")
-    if not (updates >= 20 and mixed > 0.3 and (still or same_replies(rows))) or held(rows):
+    if not (updates >= 20 and mixed > 0.3 and (still or same_replies(rows))) or held(rows) or drift(rows):
         return None
     words = f"{updates} updates changed the reward by {reward:+.2f} and the entropy by {entropy:+.3f} nats"
     if same_replies(rows):

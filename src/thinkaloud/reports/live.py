@@ -13,7 +13,7 @@ from pathlib import Path
 from thinkaloud.base.run import read_tail, write_text
 from thinkaloud.reports.alarms import Row
 from thinkaloud.reports.diagnosis import diagnose
-from thinkaloud.reports.drawing import colour_name
+from thinkaloud.reports.drawing import colours_of
 from thinkaloud.reports.page import figure, finding, grid, page, section, table
 from thinkaloud.reports.sketch import sketch
 
@@ -21,8 +21,8 @@ REFRESH = 3
 "Seconds after which an open page looks again."
 SILENCE = 60
 "Seconds without a word after which the page says that the run has probably ended."
-SHOWN_REPLIES = 6
-"Newest judged replies that are shown."
+SHOWN_GROUPS, LOOKED_AT = 6, 200
+"Newest problems whose replies are shown, one reply of each; and how many newest replies are looked at for them."
 MOST_CHARACTERS = 1200
 "Of a thought or an answer; of a longer one the end is shown."
 CURVES = (
@@ -68,6 +68,7 @@ def write_live(run: Path, stages: Sequence[Standing], *, left: float | None, end
 def live_page(name: str, stages: Sequence[Standing], *, left: float | None, ended: str, now: float) -> str:
     """The page as HTML; it asks for itself again while the run goes on."""
     done = sum(stage.state == "done" for stage in stages)
+    colours = colours_of([stage.name for stage in stages])
     head = f"{done} of {len(stages)} stages done"
     head += f", about {lasting(left)} left" if left and not ended else ""
     written = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now))
@@ -75,9 +76,11 @@ def live_page(name: str, stages: Sequence[Standing], *, left: float | None, ende
         f"<h1>Run <em>{escape(name)}</em></h1>",
         f"<p>{escape(head)}. {escape(ended) or 'It is being trained.'}</p>",
         f'<p class="muted">Written {written}.<span id="silence"></span></p>',
-        section("Stages", _stages(stages)),
+        section("Stages", _stages(stages, colours)),
         section("What the doctor says", _doctor(stages)),
-        section("Curves", _legend(stages), _curves(stages), note="Over the share of each stage's budget."),
+        section(
+            "Curves", _legend(stages, colours), _curves(stages, colours), note="Over the share of each stage's budget."
+        ),
         section("A problem held out", _sample(stages)),
         section("Newest replies", _replies(stages)),
     ]
@@ -102,12 +105,12 @@ def _watch(now: float, ended: str) -> str:
     return f'<script>if({silent})document.getElementById("silence").textContent="{words}"</script>'
 
 
-def _stages(stages: Sequence[Standing]) -> str:
+def _stages(stages: Sequence[Standing], colours: Mapping[str, str]) -> str:
     rows = []
     for stage in stages:
         row = _newest(stage.rows)
         right = row.get("dev_accuracy", row.get("reward"))
-        style = f"width:{100 * stage.progress:.1f}%;background:var(--{_colour(stage)})"
+        style = f"width:{100 * stage.progress:.1f}%;background:var(--{colours[stage.name]})"
         state = stage.state
         if state == "training" and stage.left:
             state = f"{lasting(stage.left)} left"
@@ -115,7 +118,7 @@ def _stages(stages: Sequence[Standing]) -> str:
             state = f"done, {lasting(stage.seconds)}"
         rows.append(
             [
-                f"{_dot(stage)}<small>{escape(stage.kind)}</small>",
+                f"{_dot(stage, colours)}<small>{escape(stage.kind)}</small>",
                 f'{100 * stage.progress:.0f} %<div class="bar"><i style="{style}"></i></div>',
                 escape(state),
                 "\u2013" if right is None else f"{100 * right:.1f} %",
@@ -132,11 +135,11 @@ def _doctor(stages: Sequence[Standing]) -> str:
     return f'<div class="card">{"".join(found)}</div>' if found else ""
 
 
-def _curves(stages: Sequence[Standing]) -> str:
+def _curves(stages: Sequence[Standing], colours: Mapping[str, str]) -> str:
     figures = []
     for key, heading, share in CURVES:
         curves = {stage.name: _points(stage, key) for stage in stages if key != "loss" or stage.kind in ("sft", "rft")}
-        drawn = sketch(curves, {stage.name: _colour(stage) for stage in stages}, key, share=share)
+        drawn = sketch(curves, colours, key, share=share)
         figures.append(figure(drawn, heading))
     return grid(*figures)
 
@@ -146,9 +149,9 @@ def _points(stage: Standing, key: str) -> list[tuple[float, float]]:
     return [(x, y) for x, y in pairs if x is not None and y is not None and math.isfinite(y)]
 
 
-def _legend(stages: Sequence[Standing]) -> str:
+def _legend(stages: Sequence[Standing], colours: Mapping[str, str]) -> str:
     begun = [stage for stage in stages if stage.rows]
-    return f"<p>{' &nbsp; '.join(_dot(stage) for stage in begun)}</p>" if begun else ""
+    return f"<p>{' &nbsp; '.join(_dot(stage, colours) for stage in begun)}</p>" if begun else ""
 
 
 def _sample(stages: Sequence[Standing]) -> str:
@@ -167,9 +170,15 @@ def _replies(stages: Sequence[Standing]) -> str:
     if not journals:
         return ""
     _, newest = max(journals, key=lambda one: (one[0], one[1].stat().st_mtime))
+    groups: dict[tuple[int, str], list[Row]] = {}
+    for row in read_tail(newest, LOOKED_AT):
+        groups.setdefault((row["step"], row["problem"]), []).append(row)
+    whole = list(groups.values())[1:] or list(groups.values())  # of the first one, some may lie further back
     cards = []
-    for row in read_tail(newest, SHOWN_REPLIES)[::-1]:
+    for group in whole[: -1 - SHOWN_GROUPS : -1]:
+        row, right = group[-1], sum(one["verdict"] == "right" for one in group)
         facts = f"{newest.parent.name}, step {row['step']}: {row['family']}, level {row['level']}, {row['problem']}"
+        facts += f"; {right} of {len(group)} right, one of the replies:"
         mark = f"{_mark(row['verdict'])} {escape(row['reason'] or '')}"
         cards.append(_card(facts, row["thinking"], row["answer"], mark))
     return grid(*cards)
@@ -196,12 +205,8 @@ def _mark(label: str) -> str:
     return f'<span class="{tone}">{sign} {escape(label)}</span>'
 
 
-def _dot(stage: Standing) -> str:
-    return f'<span class="dot" style="background:var(--{_colour(stage)})"></span>{escape(stage.name)}'
-
-
-def _colour(stage: Standing) -> str:
-    return colour_name(stage.name)
+def _dot(stage: Standing, colours: Mapping[str, str]) -> str:
+    return f'<span class="dot" style="background:var(--{colours[stage.name]})"></span>{escape(stage.name)}'
 
 
 def _newest(rows: Sequence[Row]) -> Mapping[str, float | None]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from thinkaloud.base.errors import UserError
 from thinkaloud.base.run import write_text
+from thinkaloud.reports.drawing import colours_of
 from thinkaloud.reports.findings import direction
 from thinkaloud.reports.html import COUNTERS
 from thinkaloud.reports.load import Run, load_run
@@ -19,8 +20,6 @@ from thinkaloud.reports.plots import series
 from thinkaloud.reports.sketch import sketch
 from thinkaloud.reports.tables import LABELS, accuracy, difference, interval, mean_length, ordered, points, quantity
 
-COLOURS = ("think", "think_rl", "think_sft", "think_rft", "extra_1", "extra_2", "think_careful", "direct_rl")
-"Colours of the runs, in their order."
 CURVES = (
     ("dev_accuracy", "accuracy on dev problems", True),
     ("reward", "reward", True),
@@ -103,7 +102,7 @@ def _dot(name: str, names: Sequence[str]) -> str:
 
 
 def _colour(name: str, names: Sequence[str]) -> str:
-    return COLOURS[names.index(name) % len(COLOURS)]
+    return colours_of(names)[name]
 
 
 def _models(runs: Runs) -> str:

@@ -4,8 +4,8 @@ Knows: how trackio, TensorBoard and Weights & Biases take numbers. Doesn't know:
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -44,7 +44,8 @@ class Tracking:
         if self.tracker == "none" or not fresh:
             return
         if stage not in self._open:
-            self._open[stage] = OPENED[self.tracker](self.run, stage)
+            with words_kept(self.run):
+                self._open[stage] = OPENED[self.tracker](self.run, stage)
         for row in fresh:
             self._open[stage][0](numbers(row), row["step"])
         self._sent[stage] = fresh[-1]["step"]
@@ -53,8 +54,16 @@ class Tracking:
     def close(self) -> None:
         """Let the libraries finish what they still hold."""
         for _, end in self._open.values():
-            end()
+            with words_kept(self.run):
+                end()
         self._open = {}
+
+
+@contextmanager
+def words_kept(run: Path) -> Iterator[None]:
+    """What a library prints goes into RUN/tracking.txt: the terminal is for the run's progress."""
+    with (run / "tracking.txt").open("a") as words, redirect_stdout(words):
+        yield
 
 
 def numbers(row: Mapping[str, Any]) -> dict[str, float]:
@@ -67,8 +76,7 @@ def _trackio(run: Path, stage: str) -> tuple[Send, End]:
     import trackio
 
     settings = {"resume": "allow", "embed": False, "auto_log_cpu": False, "auto_log_gpu": False}
-    with (run / "tracking.txt").open("a") as words, redirect_stdout(words):
-        opened = trackio.init(project=PROJECT, name=f"{run.name}-{stage}", group=run.name, **settings)
+    opened = trackio.init(project=PROJECT, name=f"{run.name}-{stage}", group=run.name, **settings)
     return opened.log, opened.finish
 
 
