@@ -36,7 +36,7 @@ def truncation(rows: Sequence[Row]) -> Diagnosis | None:
     """A quarter of the replies cut off, wrong whatever they would have said; or at first a quarter of the thoughts."""
     now, cut = newest(rows, "truncated"), first(rows, "thoughts_cut")
     words = f"{now:.0%} of the replies are cut off at max_tokens, and cut off is wrong"
-    if cut > 0.25 and newest(rows, "reward") < 0.8:
+    if cut > 0.25 and newest(rows, "reward") < 0.8 and not first(rows, "unreadable") > 0.25:
         words = f"{cut:.0%} of the thoughts were cut off at first, to leave room for an answer within max_tokens"
     elif not now > 0.25 or broke(rows, "truncated"):
         return None
@@ -80,7 +80,7 @@ def too_hard(rows: Sequence[Row]) -> Diagnosis | None:
 def too_easy(rows: Sequence[Row]) -> Diagnosis | None:
     """Seven groups of ten were right throughout from the first step on: there was nothing left to learn."""
     then = first(rows, "all_right")
-    if not then > 0.7 or len(values(rows, "all_right")) < STEPS:
+    if not then > 0.7 or len(values(rows, "all_right")) < STEPS or alike(rows):
         return None
     words = f"{then:.0%} of the groups were right throughout from the start"
     return Diagnosis(
@@ -110,7 +110,7 @@ def drift(rows: Sequence[Row]) -> Diagnosis | None:
 def alike(rows: Sequence[Row]) -> Diagnosis | None:
     """In nine groups of ten all replies are one and the same, token for token, and not all of them are right."""
     now, reward = newest(rows, "alike"), newest(rows, "reward")
-    if not (now > 0.9 and reward < 0.9):
+    if not (now > 0.9 and first(rows, "alike") > 0.9 and reward < 0.9):
         return None
     words = f"in {now:.0%} of the groups all replies are the same, token for token: nothing to prefer"
     return Diagnosis(name="alike", words=words, cure="set temperature = 1.0, or train less before")

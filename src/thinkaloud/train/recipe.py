@@ -32,7 +32,7 @@ class RunSettings(Settings):
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     "type of the weights, auto is float32; bfloat16 is for frozen ones, so that every stage needs `lora`"
     track: Tracker = "none"
-    "where its numbers are sent besides its own files: trackio, tensorboard or wandb: docs/TRAINING.md"
+    "where its numbers are sent besides its own files: trackio, tensorboard or wandb: docs/DOCTOR.md"
 
 
 class ModelSettings(Settings):
