@@ -132,15 +132,14 @@ BREAKAGES = {
         says=("too easy",),
     ),
     "no_noise": Breakage(overrides=("stages.rl.temperature=0.0", "stages.rl.budget=40_000"), says=("alike",)),
+    "low_temperature": Breakage(overrides=("stages.rl.temperature=0.2",), says=("entropy", "alike")),
     "no_entropy": Breakage(
         overrides=(
-            "families.cups.ways={ hasty = 1.0 }",
-            "families.chains.ways={ hasty = 1.0 }",
-            "stages.start.subset=4",
-            "stages.start.budget=150_000",
+            "model=RUNS/healthy/checkpoints/start/model",
+            'stages.start={ kind = "rft", budget = 200_000, rounds = 4, temperature = 0.2, max_tokens = 80 }',
         ),
         own_start=True,
-        says=("entropy", "collapse", "alike"),
+        says=("entropy",),
     ),
     "stale_sampler": Breakage(fault=stale_sampler, says=("drift",)),
     "failing_verifier": Breakage(fault=failing_verifier, says=("ungradable",)),
@@ -151,7 +150,7 @@ BREAKAGES = {
             "stages.rl.problems=2",
             "stages.rl.samples=16",
         ),
-        says=("reward hacking", "overfitting"),
+        says=("overfitting",),
     ),
     "small_budget": Breakage(overrides=("stages.rl.budget=40_000",), says=("budget",)),
 }
@@ -160,10 +159,12 @@ BREAKAGES = {
 def train(name: str, runs: Path) -> Path:
     """The run broken in that way, trained unless it is there; a stage that its watch stops is as good as trained."""
     breakage, run = BREAKAGES[name], runs / name
-    overrides = [f"run.dir={run}", f"run.name={name}", f"model={BUNDLED}", *breakage.overrides]
-    if name != "healthy" and not breakage.own_start:
+    overrides = [f"run.dir={run}", f"run.name={name}", f"model={BUNDLED}"]
+    overrides += [override.replace("RUNS", str(runs)) for override in breakage.overrides]
+    if name != "healthy":
         start = train("healthy", runs) / "checkpoints" / "start"
-        overrides.append(f'stages.start={{ kind = "given", budget = 1, stage = "{start}" }}')
+        given = f'stages.start={{ kind = "given", budget = 1, stage = "{start}" }}'
+        overrides += [] if breakage.own_start else [given]
     if breakage.line is not None:
         problems = draw("chains", "train", 400, 1, [3])
         file = run.with_suffix(".jsonl")

@@ -56,7 +56,9 @@ def ask(
     cache: CacheOption = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print all as JSON; with --file one object a line.")] = False,
 ) -> None:
-    """Ask one question, or each line of a file: a thought, then the answer.
+    """Ask one question: a thought, then the answer.
+
+    Or each line of a file; or for several replies and a vote.
 
     With --samples the exit code is 1 where no answer won the vote: none was given, or two were given equally often.
 

@@ -27,7 +27,7 @@ def doctor(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
 ) -> None:
-    """Check this machine; or say why a run does not learn; or check verifiers.
+    """Check this machine, a run, or the verifiers.
 
     With what to change; exit code 1 where a run or a verifier is amiss, or something here is unusable.
 

@@ -20,7 +20,9 @@ def report(
         Path | None, typer.Option(metavar="FILE", help="Page of several runs; side-by-side.html by default.")
     ] = None,
 ) -> None:
-    """Tell a run again and rewrite its report.html; or several runs, side by side on one page.
+    """Tell a run again, or several runs side by side.
+
+    One run's report.html is rewritten; several are put on one page.
 
     A run need not be finished. While it is trained, live.html in its folder shows how it goes.
 

@@ -18,6 +18,7 @@ from thinkaloud.reports.alarms import (
     Diagnosis,
     Row,
     best,
+    dev_fall,
     first,
     history,
     mean,
@@ -60,7 +61,7 @@ def references(rows: Sequence[Row]) -> Diagnosis | None:
     Later ones say less: replies that chase wrong references no longer agree.
     """
     then, reward = first(rows, "agreed_wrong"), first(rows, "reward")
-    if not (then > 0.5 and reward < LOW and newest(rows, "reward") < 0.5):
+    if not (then > 0.5 and reward < LOW and newest(rows, "reward") < 0.5) or unreadable(rows):
         return None
     words = f"in {then:.0%} of the first groups the replies agreed on one answer that is judged wrong"
     cure = "check references and verifier (thinkaloud problems check FILE, thinkaloud doctor --verifiers)"
@@ -173,6 +174,16 @@ def too_slow(rows: Sequence[Row]) -> Diagnosis | None:
     return Diagnosis(name="too slow", words=words, cure="take learning rates of three times as much")
 
 
+def overfitted(rows: Sequence[Row]) -> Diagnosis | None:
+    """Dev accuracy clearly down, while what is trained on is answered as well as ever."""
+    fall, now = dev_fall(rows), newest(rows, "reward")
+    if not (fall > 0 and now > 0.5 and now > first(rows, "reward") - CLEAR / 2):
+        return None
+    words = f"dev accuracy fell by {100 * fall:.0f} points while the reward is {now:.2f}, no lower than at first"
+    cure = "give more problems to train on, fewer epochs, lower learning rates or a KL divergence (kl = 0.01)"
+    return Diagnosis(name="overfitting", words=words, cure=cure)
+
+
 def skipped(rows: Sequence[Row]) -> Diagnosis | None:
     """Updates that were left out because a gradient was not finite."""
     count = int(sum(values(rows, "skipped")))
@@ -213,7 +224,7 @@ def setbacks(rows: Sequence[Row]) -> list[Diagnosis]:
 
 COMPLAINTS: tuple[Callable[[Sequence[Row]], Diagnosis | None], ...] = (
     *(faulty_verdicts, references, truncation, unreadable, too_hard, too_easy, drift),
-    *(alike, stale, too_fast, held, too_slow, skipped, cut_short),
+    *(alike, stale, overfitted, too_fast, held, too_slow, skipped, cut_short),
 )
 
 
