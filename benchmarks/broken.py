@@ -132,7 +132,7 @@ BREAKAGES = {
         says=("too easy",),
     ),
     "no_noise": Breakage(overrides=("stages.rl.temperature=0.0", "stages.rl.budget=40_000"), says=("alike",)),
-    "low_temperature": Breakage(overrides=("stages.rl.temperature=0.2",), says=("entropy", "alike")),
+    "low_temperature": Breakage(overrides=("stages.rl.temperature=0.2",), says=("alike",)),
     "no_entropy": Breakage(
         overrides=(
             "model=RUNS/healthy/checkpoints/start/model",

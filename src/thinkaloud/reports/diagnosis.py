@@ -30,14 +30,16 @@ from thinkaloud.reports.alarms import (
 def broke(rows: Sequence[Row], key: str) -> bool:
     """Whether a share was small at first while the reward has halved since: a sign of what broke, not its cause."""
     now, top = newest(rows, "reward"), best(rows, "reward")
-    return first(rows, key) < 0.1 and now < top / 2 and top - now > CLEAR
+    return next(iter(values(rows, key)), 1.0) < 0.25 and now < top / 2 and top - now > CLEAR
 
 
 def truncation(rows: Sequence[Row]) -> Diagnosis | None:
     """A quarter of the replies cut off, wrong whatever they would have said; or at first a quarter of the thoughts."""
     now, cut = newest(rows, "truncated"), first(rows, "thoughts_cut")
     words = f"{now:.0%} of the replies are cut off at max_tokens, and cut off is wrong"
-    if cut > 0.25 and newest(rows, "reward") < 0.8 and not first(rows, "unreadable") > 0.25:
+    if first(rows, "unreadable") > 0.25:
+        return None  # it does not know the form, and so not where to end
+    if cut > 0.25 and newest(rows, "reward") < 0.8:
         words = f"{cut:.0%} of the thoughts were cut off at first, to leave room for an answer within max_tokens"
     elif not now > 0.25 or broke(rows, "truncated"):
         return None
@@ -71,7 +73,9 @@ def references(rows: Sequence[Row]) -> Diagnosis | None:
 def too_hard(rows: Sequence[Row]) -> Diagnosis | None:
     """Seven groups of ten have no right reply, at first and still: nothing to prefer."""
     now = newest(rows, "all_wrong")
-    if not (now > 0.7 and first(rows, "all_wrong") > 0.7) or truncation(rows) or unreadable(rows) or references(rows):
+    if not (now > 0.7 and first(rows, "all_wrong") > 0.7) or broke(rows, "all_wrong"):
+        return None
+    if newest(rows, "truncated") > 0.25 or unreadable(rows) or references(rows):
         return None
     words = f"{now:.0%} of the groups are wrong throughout, so that nothing can be learnt from them"
     cure = "take easier levels, a longer cold start, more samples, or help (memory and steering with hints = true)"
@@ -109,12 +113,15 @@ def drift(rows: Sequence[Row]) -> Diagnosis | None:
 
 
 def alike(rows: Sequence[Row]) -> Diagnosis | None:
-    """In nine groups of ten all replies are one and the same, token for token, and not all of them are right."""
-    now, reward = newest(rows, "alike"), newest(rows, "reward")
-    if not (now > 0.9 and first(rows, "alike") > 0.9 and reward < 0.9):
+    """In most groups all replies are one and the same, and hardly any group holds right and wrong ones."""
+    same, mixed, reward = mean(values(rows, "alike")), mean(values(rows, "informative_groups")), first(rows, "reward")
+    if not (same > 0.5 and mixed < 0.15 and LOW < reward < 0.9):
         return None
-    words = f"in {now:.0%} of the groups all replies are the same, token for token: nothing to prefer"
-    return Diagnosis(name="alike", words=words, cure="set temperature = 1.0, or train less before")
+    words = (
+        f"in {same:.0%} of the groups all replies are the same, token for token; {mixed:.0%} hold right and wrong ones"
+    )
+    cure = "set temperature = 1.0, or start from a stage that was trained less"
+    return Diagnosis(name="alike", words=words, cure=cure)
 
 
 def stale(rows: Sequence[Row]) -> Diagnosis | None:
