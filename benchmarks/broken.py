@@ -23,6 +23,7 @@ import torch
 from thinkaloud.base.config import load_settings
 from thinkaloud.base.errors import UserError
 from thinkaloud.base.run import read_jsonl, write_text
+from thinkaloud.model import Transformer
 from thinkaloud.problems import Problem, Verdict, draw
 from thinkaloud.reports.diagnosis import diagnose
 from thinkaloud.train import stage as stage_room
@@ -65,6 +66,21 @@ def failing_verifier() -> Iterator[None]:
         return Verdict.ungradable("worker") if next(verdicts) % 5 < 2 else sound(problem, answer, finish)
 
     with patch.object(room, "verdict_on", failing):
+        yield
+
+
+@contextmanager
+def sharpened() -> Iterator[None]:
+    """A cold start whose logits are ten times as large: as sure of itself as a policy that has collapsed."""
+    own = stage_room.Stage._first_weights
+
+    def sharp(stage: stage_room.Stage) -> Transformer:
+        model = own(stage)
+        with torch.no_grad():
+            model.model.norm.weight.mul_(10.0)
+        return model
+
+    with patch.object(stage_room.Stage, "_first_weights", sharp):
         yield
 
 
@@ -133,14 +149,7 @@ BREAKAGES = {
     ),
     "no_noise": Breakage(overrides=("stages.rl.temperature=0.0", "stages.rl.budget=40_000"), says=("alike",)),
     "low_temperature": Breakage(overrides=("stages.rl.temperature=0.2",), says=("alike",)),
-    "no_entropy": Breakage(
-        overrides=(
-            "model=RUNS/healthy/checkpoints/start/model",
-            'stages.start={ kind = "rft", budget = 200_000, rounds = 4, temperature = 0.2, max_tokens = 80 }',
-        ),
-        own_start=True,
-        says=("entropy",),
-    ),
+    "no_entropy": Breakage(fault=sharpened, says=("alike", "entropy")),
     "stale_sampler": Breakage(fault=stale_sampler, says=("drift",)),
     "failing_verifier": Breakage(fault=failing_verifier, says=("ungradable",)),
     "few_problems": Breakage(
@@ -159,8 +168,7 @@ BREAKAGES = {
 def train(name: str, runs: Path) -> Path:
     """The run broken in that way, trained unless it is there; a stage that its watch stops is as good as trained."""
     breakage, run = BREAKAGES[name], runs / name
-    overrides = [f"run.dir={run}", f"run.name={name}", f"model={BUNDLED}"]
-    overrides += [override.replace("RUNS", str(runs)) for override in breakage.overrides]
+    overrides = [f"run.dir={run}", f"run.name={name}", f"model={BUNDLED}", *breakage.overrides]
     if name != "healthy":
         start = train("healthy", runs) / "checkpoints" / "start"
         given = f'stages.start={{ kind = "given", budget = 1, stage = "{start}" }}'
