@@ -28,6 +28,8 @@ CURVES = (
 )
 "What is drawn of each stage: key of a row, words, whether it is a share."
 NOTHING = "\u2013"
+NOT_SHOWN = ("evaluations/*-", "examples.json")
+"How the names of files begin that this page would not show if they were there."
 
 Runs = Mapping[str, Run]
 "By the name that each has beside the others."
@@ -57,6 +59,7 @@ def settings_that_differ(runs: Runs) -> list[list[str]]:
 def _flat(raw: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in raw.items():
+        value = f"{value:g}" if isinstance(value, float) else value
         found |= _flat(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value}
     return found
 
@@ -83,7 +86,8 @@ def write_several(runs: Runs, file: Path) -> None:
 def render_several(runs: Runs) -> str:
     """The page as HTML."""
     names = list(runs)
-    missing = "".join(f"<li>{escape(name)}: {escape(line)}</li>" for name, run in runs.items() for line in run.missing)
+    gone = [f"{name}: {line}" for name, run in runs.items() for line in run.missing if not line.startswith(NOT_SHOWN)]
+    missing = "".join(f"<li>{escape(line)}</li>" for line in gone)
     legend = " &nbsp; ".join(_dot(name, names) for name in names)
     body = [
         f"<h1>{len(runs)} runs side by side</h1>",
