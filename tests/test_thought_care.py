@@ -161,13 +161,15 @@ def test_without_care_a_reply_may_stop_in_its_thought(make: Make) -> None:
     kind = [replace(request, policy=careful(soft_from=None)) for request in plain]
     for request, before, after in zip(plain, engine.generate(plain), engine.generate(kind), strict=True):
         if before.finish == "stop" and before.thought_end == "open" and len(before.token_ids) > 1:
-            stopped += 1
             end = len(before.token_ids) - 1
+            if before.token_ids[0] != after.token_ids[0]:
+                continue  # its first token is drawn from what is left without the stop ids
+            stopped += 1
             assert after.token_ids[:end] == before.token_ids[:end]
             assert after.token_ids[end:][:4] == TEMPLATE.policy().forced_close[:4]
             assert (after.thought_end, after.discarded_tokens, after.thinking_tokens) == ("natural", 1, end)
             assert answer_of(request, after).strip()
-    assert stopped >= 3
+    assert stopped >= 2
 
 
 # --- a close at the end of a sentence ---
@@ -324,21 +326,21 @@ def test_loops_are_taken_back_and_end_with_an_answer(make: Make, temperature: fl
     requests = [
         Request(
             prompt_ids=tuple(TEMPLATE.prompt([Message("user", f"Where now {index}?")])),
-            max_tokens=260,
+            max_tokens=200,
             temperature=temperature,
             sample=index,
             stop_ids=TEMPLATE.stop_ids,
             policy=careful(),
             bias=GOES_ON if index % 2 else (),
         )
-        for index in range(12)
+        for index in range(8)
     ]
     found = make(LOOPING).generate(requests)
-    assert sum(bool(answer_of(one, done).strip()) for one, done in zip(requests, found, strict=True)) == 12
+    assert sum(bool(answer_of(one, done).strip()) for one, done in zip(requests, found, strict=True)) == 8
     looped = [done for done in found if done.discarded_tokens > 20]
     assert len(looped) >= 3 and any(done.thought_end == "loop" for done in found)
     for done in looped:
-        assert sum(done.sampled) + done.discarded_tokens <= 260
+        assert sum(done.sampled) + done.discarded_tokens <= 200
         assert len(done.token_ids) == len(done.logprobs) == len(done.sampled)
 
 
