@@ -14,13 +14,14 @@ from typing import Any
 
 from thinkaloud.base.config import load_settings, to_toml
 from thinkaloud.base.errors import UserError
-from thinkaloud.base.ledger import Ledger
+from thinkaloud.base.ledger import GENERATED, Ledger
 from thinkaloud.base.run import environment, locked, read_json, write_json, write_text
 from thinkaloud.reports import summarise, write_report
 from thinkaloud.train.brought import FILE, bring, brought, keep
+from thinkaloud.train.older import bring_up_to_date
 from thinkaloud.train.recipe import Recipe, check
 from thinkaloud.train.spending import spending, workers_of
-from thinkaloud.train.stage import GENERATED, stage_folder
+from thinkaloud.train.stage import stage_folder
 from thinkaloud.train.stages import GivenSettings, StageSettings
 from thinkaloud.train.start import check_start
 from thinkaloud.train.workers import Worker, free_worker
@@ -88,14 +89,15 @@ def prepare(recipe: Recipe) -> bool:
     check(recipe)
     check_start(recipe)
     if (run / "recipe.toml").exists():
+        bring_up_to_date(run)
         if load_settings(Recipe, run / "recipe.toml") != recipe:
             raise UserError(f"{run} holds a run of another recipe: delete it, or choose another folder with run.dir=")
     else:
         found = None if recipe.problems is None else bring(recipe.problems, recipe.instruction)
         if found is not None:
             keep(run, found)
-        write_text(run / "recipe.toml", to_toml(recipe))
         write_json(run / "environment.json", environment())
+        write_text(run / "recipe.toml", to_toml(recipe))  # the last: it says that all is prepared
     return (run / "summary.json").exists()
 
 
@@ -192,6 +194,8 @@ def _run_stages(recipes: Sequence[Recipe], statuses: list[StageStatus]) -> Itera
             yield statuses
             time.sleep(POLL_SECONDS)
     finally:
+        for worker in workers:
+            worker.ask_to_end()
         for worker in workers:
             worker.end()
 

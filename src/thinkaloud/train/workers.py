@@ -12,6 +12,9 @@ from pathlib import Path
 from thinkaloud.base.errors import MISTAKE, UserError
 from thinkaloud.train.stage import stage_folder
 
+PATIENCE = 8.0
+"Seconds that a step may last until what is stopped is kept: systems that stop a program kill it after ten or more."
+
 
 class Worker:
     """A process that trains one stage after another."""
@@ -58,10 +61,17 @@ class Worker:
                 f"{log}); the same command again goes on from its last checkpoint"
             )
 
-    def end(self) -> None:
-        """Let it go, in whatever state it is."""
+    def ask_to_end(self) -> None:
+        """Let it end after the step that it is at."""
         self._process.terminate()
-        self._process.wait()
+
+    def end(self) -> None:
+        """Let it go, in whatever state it is; asked before, it has PATIENCE seconds."""
+        try:
+            self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()
