@@ -63,10 +63,10 @@ def run(arguments: Sequence[str]) -> int:
         complain(str(error))
         return 2
     except OSError as error:
-        words = told(error)
-        if words is None:
+        line = told(error)
+        if line is None:
             raise
-        complain(words)
+        complain(line)
         return 2
     except typer.TyperException as error:
         page = f"thinkaloud {words[0]} --help" if words[0] in VERBS else "thinkaloud --help"

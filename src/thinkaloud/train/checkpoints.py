@@ -153,14 +153,15 @@ def count_repeated(folder: Path, spent: float) -> float:
     files = [folder / f"{name}.jsonl" for name in JOURNALS]
     seen = [[file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.exists()]
     counted = folder / "repeated.json"
-    before = read_json(counted) if counted.exists() else {"tokens": 0.0, "journals": None}
-    if seen == before["journals"]:
-        return float(before["tokens"])
+    before = read_json(counted) if counted.exists() else {}
+    tokens: float = before.get("tokens", 0.0)
+    if seen == before.get("journals"):
+        return tokens
     rows, rollouts = map(read_jsonl, files)
-    last = rows[-1] if rows else {"spent": 0.0, "rollouts": 0}
-    begun = GENERATED * sum(row["tokens"] for row in rollouts[last["rollouts"] :])
-    tokens: float = before["tokens"] + max(0.0, last["spent"] + begun - spent)
-    if tokens > before["tokens"]:
+    logged, replies = (rows[-1]["spent"], rows[-1]["rollouts"]) if rows else (0.0, 0)
+    again = logged + GENERATED * sum(row["tokens"] for row in rollouts[replies:]) - spent
+    if again > 0:
+        tokens += again
         write_json(counted, {"tokens": tokens, "journals": seen})
     return tokens
 

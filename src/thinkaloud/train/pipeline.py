@@ -41,6 +41,8 @@ class StageStatus:
     "sft, rl, rft or distil"
     budget: float
     "its compute in training tokens"
+    needs: frozenset[str] = frozenset()
+    "stages of its run that must be done before it"
     measuring: float = 0.0
     "about how much compute its measuring takes, in training tokens"
     state: str = "waiting"
@@ -64,13 +66,7 @@ class StageStatus:
             return
         journal = self.folder / "metrics.jsonl"
         if journal.exists():
-            with journal.open("rb") as file:
-                self._read = min(self._read, journal.stat().st_size)
-                file.seek(self._read)
-                fresh = file.read()
-            whole = fresh.rfind(b"\n") + 1
-            self._read += whole
-            for line in fresh[:whole].splitlines():
+            for line in self._fresh(journal):
                 self.row |= json.loads(line)
             self.progress = self.row.get("progress", 0.0)
             self.seconds = self.row.get("seconds", 0.0)
@@ -78,6 +74,18 @@ class StageStatus:
             self.state, self.progress = "done", 1.0
         elif running:
             self.state = "measuring" if (self.folder / "ledger.json").exists() else "training"
+
+    def _fresh(self, journal: Path) -> list[bytes]:
+        """The whole lines that were not read before; all of them where a stage went on from an earlier place."""
+        with journal.open("rb") as file:
+            file.seek(max(0, self._read - 1))
+            if self._read and file.read(1) != b"\n":  # it was cut back, and has grown since
+                self._read = 0
+                file.seek(0)
+            fresh = file.read()
+        whole = fresh.rfind(b"\n") + 1
+        self._read += whole
+        return fresh[:whole].splitlines()
 
 
 def prepare(recipe: Recipe) -> bool:
@@ -135,7 +143,12 @@ def statuses_of(recipe: Recipe) -> list[StageStatus]:
     """The stages of a prepared run, all of them waiting."""
     return [
         StageStatus(
-            run=recipe.run.dir, name=name, kind=stage.kind, budget=_work(stage), measuring=_measuring(recipe, stage)
+            run=recipe.run.dir,
+            name=name,
+            kind=stage.kind,
+            budget=_work(stage),
+            needs=frozenset(stage.needs),
+            measuring=_measuring(recipe, stage),
         )
         for name, stage in recipe.stages.items()
     ]
