@@ -13,6 +13,7 @@ install: .venv/.installed
 NATIVE := CMakeLists.txt $(wildcard src/thinkaloud/engine/native/*)
 
 .venv/.installed: pyproject.toml constraints.txt $(NATIVE)
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "thinkaloud needs Python 3.11 or newer: name one, as in make install PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
