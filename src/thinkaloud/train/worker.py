@@ -1,6 +1,7 @@
 """A process that trains stages and measures them, one after another: `python -m thinkaloud.train.worker`.
 
-Each line of its input names one, as JSON: [run, stage]. A line of its output says that it is done.
+Each line of its input names one, as JSON: [run, stage]. The same line of its output says that it is done, any other
+what is wrong.
 """
 
 import gc
@@ -12,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from types import FrameType
@@ -173,8 +174,8 @@ def _stages(given: IO[str]) -> Iterator[str]:
 def main() -> None:
     """Run the stages named on the input, each alone in its folder, for as long as the starting process lives.
 
-    A user's mistake is one line, the last of the stage's log, and the exit code MISTAKE. Ctrl-C is left to the starting
-    process.
+    A user's mistake is one line, the last of the stage's log and of the output, and the exit code MISTAKE. Ctrl-C is
+    left to the starting process.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.collect()
@@ -189,12 +190,12 @@ def main() -> None:
             try:
                 run_stage(Path(run), name)
             except UserError as error:
-                _give_up(str(error))
+                _give_up(str(error), answers)
             except OSError as error:
                 words = _no_space(Path(run)) if is_disk_full(error) else told(error)
                 if words is None:
                     raise
-                _give_up(words)
+                _give_up(words, answers)
         print(line, end="", file=answers, flush=True)
 
 
@@ -206,9 +207,12 @@ def _no_space(run: Path) -> str:
     )
 
 
-def _give_up(words: str) -> NoReturn:
-    print(words, file=sys.stderr, flush=True)
-    sys.exit(MISTAKE)
+def _give_up(words: str, answers: IO[str]) -> NoReturn:
+    """Say what is wrong: in the log, where its disk has room for it, and to whoever waits."""
+    with suppress(OSError):
+        print(words, file=sys.stderr, flush=True)
+    print(" ".join(words.split()), file=answers, flush=True)
+    os._exit(MISTAKE)
 
 
 if __name__ == "__main__":
