@@ -110,7 +110,7 @@ def test_a_mistake_is_one_clear_line_and_code_2(
 
 
 def test_ctrl_c_while_training_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         closed = []
 
         def progress(number: int = number, closed: list[bool] = closed) -> Iterator[list[StageStatus]]:
@@ -123,7 +123,7 @@ def test_ctrl_c_while_training_says_how_to_go_on(capsys: pytest.CaptureFixture[s
 
         with pytest.raises(typer.Exit) as exit:
             watch(progress())
-        assert exit.value.exit_code == 130
+        assert exit.value.exit_code == code
         assert closed == [True]
         assert "same command" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

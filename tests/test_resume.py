@@ -51,8 +51,8 @@ def killed(folder: Path, count: int) -> dict[str, Any]:
 
 
 def test_a_run_killed_at_the_most_telling_moments_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
-    found = killed(tmp_path, 6)
-    assert found["different"] == [] and found["kills"] == 6
+    found = killed(tmp_path, 4)
+    assert found["different"] == [] and found["kills"] == 4
 
 
 @pytest.mark.slow
@@ -237,9 +237,7 @@ def test_a_full_disk_costs_nothing_that_was_kept(whole: Path, tmp_path: Path, mo
 
     with monkeypatch.context() as patch:
         patch.setattr("thinkaloud.train.checkpoints.save_file", full)
-        with pytest.raises(
-            UserError, match=r"no space is left for a checkpoint in .*: make room for 1 MiB, then the same"
-        ):
+        with pytest.raises(UserError, match=r"no space is left for a checkpoint in .*: make room for 1 MiB, then"):
             run_stage(run, "start")
     assert not list(stage_folder(run, "start").glob("*.partial")), "what was begun gives its room back"
     run_stage(run, "start")
@@ -349,7 +347,7 @@ def test_a_journal_that_was_cut_back_and_has_grown_is_read_anew(tmp_path: Path) 
         assert status.progress == progress[-1]
 
 
-def test_the_time_left_is_right_within_a_factor_of_one_and_a_half() -> None:
+def test_the_time_left_is_right_within_a_factor_of_one_and_a_half_or_ten_seconds() -> None:
     """A run of recipes/smoke.toml as it was watched, on two cores that were busy with other things."""
     record = json.loads((TESTS / "fixtures" / "smoke_progress.json").read_text())
     needs = {"think_rl": "think", "think_sft": "think", "think_rft": "think", "direct_rl": "direct"}
@@ -359,12 +357,12 @@ def test_the_time_left_is_right_within_a_factor_of_one_and_a_half() -> None:
     ]
     now, end, told_at = 0.0, record["looks"][-1][0], list[float]()
     pace = Pace(lambda: now)
-    for now, states in record["looks"]:  # noqa: B007
-        for status, (status.state, status.progress, status.seconds) in zip(statuses, states, strict=True):
-            pass
+    for now, looks in record["looks"]:
+        for status, look in zip(statuses, looks, strict=True):
+            status.state, status.progress, status.seconds = look
         pace.observe(statuses)
         left = pace.all_left(statuses)
-        if left is not None and 0.1 * end <= now <= 0.95 * end:
+        if left is not None and now >= 0.1 * end:
             told_at.append(now)
-            assert left / 1.5 <= end - now <= left * 1.5, f"at {now} s"
+            assert left / 1.5 <= end - now <= left * 1.5 or abs(end - now - left) <= 10, f"at {now} s"
     assert len(told_at) > 30 and told_at[0] < 0.25 * end
