@@ -211,8 +211,12 @@ def test_pace_counts_waiting_stages_and_those_side_by_side() -> None:
         one.progress, one.seconds = 0.5, 12.0  # 400 training tokens in 4 seconds: 100 a second
     pace.observe([*running, *waiting])
     assert pace.left(running[0], running) == pytest.approx(5.0)
-    assert pace.left(waiting[1], [*running, *waiting]) == pytest.approx(10.0), "no speed of its kind: that of all"
-    assert pace.all_left([*running, *waiting]) == pytest.approx((5 + 5 + 10 + 10) / 2)
+    assert pace.left(waiting[0], [*running, *waiting]) == pytest.approx(10.0)
+    assert pace.left(waiting[1], [*running, *waiting]) == pytest.approx(15.0), "no speed of its kind: a dearer one"
+    assert pace.all_left([*running, *waiting]) == pytest.approx(5 + 15)
+    waiting[1].needs = frozenset(["think_sft"])
+    assert pace.all_left([*running, *waiting]) == pytest.approx(5 + 10 + 15), "one after the other"
+    waiting[1].needs = frozenset()
     running[0].state, running[0].progress, running[0].seconds = "measuring", 1.0, 17.0
     pace.observe([*running, *waiting])
     clock.now = 6.0

@@ -39,7 +39,7 @@ def load_settings(schema: type[SettingsT], path: Path, overrides: Sequence[str] 
     except UnicodeDecodeError as error:
         raise UserError(f"recipe {path} is no text ({error}): give a TOML file") from None
     except OSError as error:
-        raise UserError(f"recipe {told(error) or error}") from None
+        raise UserError(f"the recipe cannot be read: {told(error) or error}") from None
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"recipe {path} is not valid TOML: {error}") from None
     for override in overrides:

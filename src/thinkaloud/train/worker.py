@@ -149,11 +149,12 @@ def _account(folder: Path, part: str, tokens: int, seconds: float) -> None:
     """Enter into the ledger what measuring a part took: once, also if a kill makes it be measured again."""
     ledger = Ledger(**read_json(folder / "ledger.json"))
     parts = folder / "measured.json"
-    trained = {"": {"tokens": ledger.evaluation_tokens, "seconds": ledger.evaluation_seconds}}
-    taken = (read_json(parts) if parts.exists() else trained) | {part: {"tokens": tokens, "seconds": seconds}}
+    trained = {"": (ledger.evaluation_tokens, ledger.evaluation_seconds)}
+    taken: dict[str, tuple[int, float]] = read_json(parts) if parts.exists() else trained
+    taken[part] = tokens, seconds
     write_json(parts, taken)
-    ledger.evaluation_tokens = sum(one["tokens"] for one in taken.values())
-    ledger.evaluation_seconds = sum(one["seconds"] for one in taken.values())
+    ledger.evaluation_tokens = sum(one for one, _ in taken.values())
+    ledger.evaluation_seconds = sum(one for _, one in taken.values())
     write_json(folder / "ledger.json", ledger.as_dict())
 
 
