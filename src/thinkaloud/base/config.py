@@ -37,7 +37,7 @@ def load_settings(schema: type[SettingsT], path: Path, overrides: Sequence[str] 
     except FileNotFoundError:
         raise UserError(f"recipe {path} does not exist: check the path, or start from one in recipes/") from None
     except UnicodeDecodeError as error:
-        raise UserError(f"recipe {path} is no text ({error}): give a TOML file") from None
+        raise UserError(f"recipe {path} cannot be read as text ({error}): give a TOML file") from None
     except OSError as error:
         raise UserError(f"the recipe cannot be read: {told(error) or error}") from None
     except tomllib.TOMLDecodeError as error:
