@@ -22,10 +22,10 @@ from thinkaloud.base.config import load_settings
 from thinkaloud.base.errors import UserError, told
 from thinkaloud.base.ledger import Ledger
 from thinkaloud.base.run import SCHEMA_VERSION, Journal, environment, read_json, read_jsonl, write_json
-from thinkaloud.cli.pace import Pace
 from thinkaloud.problems import FAMILIES
 from thinkaloud.train.checkpoints import checksum, count_repeated, load_state, save_state
 from thinkaloud.train.older import bring_up_to_date
+from thinkaloud.train.pace import Pace
 from thinkaloud.train.pipeline import StageStatus, prepare
 from thinkaloud.train.recipe import Recipe
 from thinkaloud.train.stage import Stage, stage_folder

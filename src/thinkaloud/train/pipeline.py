@@ -24,6 +24,8 @@ from thinkaloud.train.spending import spending, workers_of
 from thinkaloud.train.stage import stage_folder
 from thinkaloud.train.stages import GivenSettings, StageSettings
 from thinkaloud.train.start import check_start
+from thinkaloud.train.telling import Telling
+from thinkaloud.train.tracking import check_tracker
 from thinkaloud.train.workers import Worker, free_worker
 
 POLL_SECONDS = 0.25
@@ -53,6 +55,8 @@ class StageStatus:
     "wall time of its training so far"
     row: dict[str, Any] = field(default_factory=dict)
     "newest value of everything it logged"
+    fresh: list[dict[str, Any]] = field(default_factory=list)
+    "rows that it logged since somebody emptied this list"
     _read: int = 0
 
     @property
@@ -66,8 +70,10 @@ class StageStatus:
             return
         journal = self.folder / "metrics.jsonl"
         if journal.exists():
-            for line in self._fresh(journal):
-                self.row |= json.loads(line)
+            rows = [json.loads(line) for line in self._lines(journal)]
+            self.fresh += rows
+            for row in rows:
+                self.row |= row
             self.progress = self.row.get("progress", 0.0)
             self.seconds = self.row.get("seconds", 0.0)
         if (self.folder / "done.json").exists():
@@ -75,7 +81,7 @@ class StageStatus:
         elif running:
             self.state = "measuring" if (self.folder / "ledger.json").exists() else "training"
 
-    def _fresh(self, journal: Path) -> list[bytes]:
+    def _lines(self, journal: Path) -> list[bytes]:
         """The whole lines that were not read before; all of them where a stage went on from an earlier place."""
         with journal.open("rb") as file:
             file.seek(max(0, self._read - 1))
@@ -96,6 +102,7 @@ def prepare(recipe: Recipe) -> bool:
     run = recipe.run.dir
     check(recipe)
     check_start(recipe)
+    check_tracker(recipe.run.track)
     if (run / "recipe.toml").exists():
         bring_up_to_date(run)
         if load_settings(Recipe, run / "recipe.toml") != recipe:
@@ -134,7 +141,14 @@ def train(recipes: Sequence[Recipe]) -> Iterator[list[StageStatus]]:
             stack.enter_context(locked(recipe.run.dir))
         pending = [recipe for recipe in recipes if not prepare(recipe)]
         statuses = [status for recipe in recipes for status in statuses_of(recipe)]
-        yield from _run_stages(pending, statuses)
+        told = [
+            stack.enter_context(Telling(recipe.run, [one for one in statuses if one.run == recipe.run.dir]))
+            for recipe in pending
+        ]
+        for standing in _run_stages(pending, statuses):
+            for one in told:
+                one.look()
+            yield standing
         for recipe in pending:
             gather(recipe)
 
