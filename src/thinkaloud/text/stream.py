@@ -15,7 +15,7 @@ from thinkaloud.text.markup import AFTER_CLOSE, AFTER_OPEN, BEFORE_CLOSE, BEFORE
 from thinkaloud.text.messages import Message, ToolCall
 from thinkaloud.text.tokenizer import Tokenizer
 
-PieceKind = Literal["thinking", "answer", "tool_call"]
+PieceKind = Literal["thinking", "answer", "tool_call", "taken_back"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Piece:
     kind: PieceKind
     "Which part of the reply it belongs to."
     text: str
-    "New text of that part; for a tool call the whole call, as JSON."
+    "New text of that part; a tool call's is the whole call, as JSON; what is taken back is the thought's end."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +82,11 @@ class StreamParser:
     def message(self) -> Message:
         """The reply as read so far; whole after `finish`."""
         return Message("assistant", self._content, self._thought, tuple(self._calls))
+
+    @property
+    def kind(self) -> PieceKind:
+        """The part of the reply that the next id belongs to."""
+        return self._state if self._state != "done" else "answer"
 
     def feed(self, ids: Iterable[int]) -> list[Piece]:
         """Read more ids, and return what they add."""
