@@ -6,7 +6,7 @@ export HF_HUB_OFFLINE := 1
 export PIP_CONSTRAINT := constraints.txt
 export PIP_BUILD_CONSTRAINT := constraints.txt
 
-.PHONY: install demo test test-slow check bench peers bench-peers bench-rl clean
+.PHONY: install demo test test-slow check docs wheel wheel-test image bench peers bench-peers bench-rl clean
 
 install: .venv/.installed
 
@@ -32,11 +32,15 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The documentation as a site: site/index.html. A link that leads nowhere is an error.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 bench: install
 	$(BIN)/python benchmarks/cpu.py
 
 # The source distribution and, built from it, the wheel: what a release is.
-wheel:
+wheel: install
 	rm -rf dist build/tools
 	$(PYTHON) -m venv build/tools
 	build/tools/bin/python -m pip install --quiet --disable-pip-version-check build
@@ -76,4 +80,4 @@ bench-rl: install .venv-peers/trl/.installed
 	$(BIN)/python benchmarks/rl.py $(BENCH)
 
 clean:
-	rm -rf .venv .venv-peers build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .venv-peers build dist site .pytest_cache .ruff_cache .mypy_cache .hypothesis

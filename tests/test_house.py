@@ -334,24 +334,6 @@ def fault(command: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "page",
-    [
-        "README.md",
-        "CONTRIBUTING.md",
-        "docs/DATA.md",
-        "docs/ENGINE.md",
-        "docs/MODELS.md",
-        "docs/TRAINING.md",
-        "docs/VERIFIERS.md",
-    ],
-)
-def test_the_commands_of_a_page_exist(page: str) -> None:
-    shown = list(commands((ROOT / page).read_text()))
-    assert shown
-    assert {command: fault(command) for command in shown if fault(command)} == {}
-
-
-@pytest.mark.parametrize(
     "command",
     [
         "make coffee",
