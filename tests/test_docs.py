@@ -1,9 +1,9 @@
 """Every block of README, CONTRIBUTING and docs: Python runs, commands exist and the cheap ones run, TOML is a recipe.
 
-A comment before a block says what else is meant by it: `<!-- run -->` runs its commands (as does `<!-- run: slow -->`,
-in the slow tests), `<!-- not run: why -->` looks at its form only, `<!-- run by tests/test_x.py -->` names the test that
-does. A title on the fence is the name of a file: what follows on the page finds it. Pages that come later are found by
-themselves; a block of theirs that needs a server and says nothing of it is skipped, visibly.
+A comment before a block says what else is meant by it. `<!-- run -->` runs its commands, `<!-- run: slow -->` does so
+in the slow tests; `<!-- not run: why -->` looks at its form only; `<!-- run by tests/test_x.py -->` names the test that
+runs it. A title on the fence is the name of a file: what follows on the page finds it. Pages that come later are found
+by themselves; a block of theirs that needs a server and says nothing of it is skipped, visibly.
 """
 
 import json
