@@ -238,7 +238,6 @@ def test_the_page_of_settings_has_every_key(monkeypatch: pytest.MonkeyPatch) -> 
     assert "## `[stages.NAME] of kind rl`" in page and "## `[stages.NAME.optimiser]`" in page
 
 
-@pytest.mark.slow
 def test_the_site_builds_without_a_broken_link(tmp_path: Path) -> None:
     commands_of = pytest.importorskip("mkdocs.commands.build")
     config = pytest.importorskip("mkdocs.config").load_config(str(ROOT / "mkdocs.yml"), site_dir=str(tmp_path / "site"))

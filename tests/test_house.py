@@ -7,7 +7,6 @@ import re
 import shlex
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
@@ -398,10 +397,3 @@ def test_the_module_and_its_import_load_no_torch() -> None:
         loaded = set(re.findall(r"\| +(\w+)", done.stderr))
         assert "thinkaloud" in loaded
         assert not loaded & {"torch", "numpy", "transformers", "matplotlib"}
-
-
-def test_the_version_is_the_packages() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project["version"] == thinkaloud.__version__
-    assert project["license"] == "Apache-2.0" and "Apache License" in (ROOT / "LICENSE").read_text()
-    assert os.access(ROOT / ".ci" / "run", os.X_OK)
