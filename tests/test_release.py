@@ -37,6 +37,11 @@ def test_the_version_stands_in_one_place() -> None:
     assert found and found[1] == thinkaloud.__version__
 
 
+def test_its_licence_and_its_checks_are_there() -> None:
+    assert PROJECT["project"]["license"] == "Apache-2.0" and "Apache License" in (ROOT / "LICENSE").read_text()
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
 def test_the_log_of_changes_begins_with_what_is_new_and_knows_the_version() -> None:
     heads = re.findall(r"^## \[?([^\]\s]+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert heads[0] == "Unreleased" and thinkaloud.__version__ in heads[1:]
