@@ -39,12 +39,16 @@ docs: install
 bench: install
 	$(BIN)/python benchmarks/cpu.py
 
-# The source distribution and, built from it, the wheel: what a release is.
+# The source distribution and, built from it, the wheel: what git keeps, and the page where it was built.
 wheel: install
-	rm -rf dist build/tools
+	rm -rf dist build/tools build/source
+	mkdir -p build/source
+	git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents --target-directory build/source
+	if [ -d src/thinkaloud/serve/page ]; then cp -r --parents src/thinkaloud/serve/page build/source; fi
 	$(PYTHON) -m venv build/tools
 	build/tools/bin/python -m pip install --quiet --disable-pip-version-check build
-	build/tools/bin/python -m build --outdir dist .
+	cd build/source && PIP_CONSTRAINT=$(CURDIR)/constraints.txt PIP_BUILD_CONSTRAINT=$(CURDIR)/constraints.txt \
+		../tools/bin/python -m build --outdir $(CURDIR)/dist .
 
 # What it is in an environment of its own, without this folder: its size, and the time to the first reply.
 wheel-test: wheel

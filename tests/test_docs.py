@@ -192,9 +192,11 @@ def test_the_family_of_the_tutorial_is_learnt(folder: Path, monkeypatch: pytest.
     shutil.copy("triples.toml", recipe.run.dir / "recipe.toml")
     for stage in recipe.stages:
         run_stage(recipe.run.dir, stage)
-    rows = [json.loads(line) for line in (recipe.run.dir / "checkpoints/better/metrics.jsonl").read_text().splitlines()]
-    rewards = [row["reward"] for row in rows if "reward" in row]
-    assert sum(rewards[-5:]) > sum(rewards[:5])
+    right = {}
+    for stage in recipe.stages:
+        asked = json.loads((recipe.run.dir / "evaluations" / f"{stage}.json").read_text())["problems"]
+        right[stage] = sum(problem["right"][0] for problem in asked) / len(asked)
+    assert right["better"] > 0.5 and right["better"] > right["first"] - 0.05, right
 
 
 # --- the reader of pages itself ---
