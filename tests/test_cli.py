@@ -25,7 +25,6 @@ from thinkaloud.cli import display
 from thinkaloud.cli.chat import greet
 from thinkaloud.cli.console import CONTROL, clean, duration, resumable, say_json, say_table
 from thinkaloud.cli.main import VERBS, run
-from thinkaloud.cli.pace import Pace
 from thinkaloud.cli.recipes import find_recipe, watch
 from thinkaloud.inference import Reply, Usage
 from thinkaloud.inference.defaults import Upbringing
@@ -33,6 +32,7 @@ from thinkaloud.inference.hub import BUNDLED
 from thinkaloud.reports.evaluation import evaluation_table, numbers
 from thinkaloud.reports.load import Evaluation, evaluation_of
 from thinkaloud.text import Message, Piece
+from thinkaloud.train.pace import Pace
 from thinkaloud.train.pipeline import StageStatus, prepare
 from thinkaloud.train.recipe import Recipe
 

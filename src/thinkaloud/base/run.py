@@ -50,6 +50,16 @@ def read_jsonl(path: Path) -> list[Any]:
     return [json.loads(line) for line in lines[:-1] if line]
 
 
+def read_tail(path: Path, lines: int, *, most: int = 1 << 18) -> list[Any]:
+    """The last complete lines of a JSON-lines file, at most so many, looked for in its last `most` bytes."""
+    with path.open("rb") as file:
+        start = max(0, path.stat().st_size - most)
+        file.seek(start)
+        found = file.read().split(b"\n")
+    whole = found[1 if start else 0 : -1]
+    return [json.loads(line) for line in whole[-lines:] if line]
+
+
 class Journal:
     """A JSON-lines file that can be cut back to a checkpoint."""
 

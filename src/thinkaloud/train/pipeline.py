@@ -23,6 +23,8 @@ from thinkaloud.train.spending import spending, workers_of
 from thinkaloud.train.stage import GENERATED, stage_folder
 from thinkaloud.train.stages import GivenSettings, StageSettings
 from thinkaloud.train.start import check_start
+from thinkaloud.train.telling import Telling
+from thinkaloud.train.tracking import check_tracker
 from thinkaloud.train.workers import Worker, free_worker
 
 POLL_SECONDS = 0.25
@@ -50,6 +52,8 @@ class StageStatus:
     "wall time of its training so far"
     row: dict[str, Any] = field(default_factory=dict)
     "newest value of everything it logged"
+    fresh: list[dict[str, Any]] = field(default_factory=list)
+    "rows that it logged since somebody emptied this list"
     _read: int = 0
 
     @property
@@ -69,8 +73,10 @@ class StageStatus:
                 fresh = file.read()
             whole = fresh.rfind(b"\n") + 1
             self._read += whole
-            for line in fresh[:whole].splitlines():
-                self.row |= json.loads(line)
+            rows = [json.loads(line) for line in fresh[:whole].splitlines()]
+            self.fresh += rows
+            for row in rows:
+                self.row |= row
             self.progress = self.row.get("progress", 0.0)
             self.seconds = self.row.get("seconds", 0.0)
         if (self.folder / "done.json").exists():
@@ -87,6 +93,7 @@ def prepare(recipe: Recipe) -> bool:
     run = recipe.run.dir
     check(recipe)
     check_start(recipe)
+    check_tracker(recipe.run.track)
     if (run / "recipe.toml").exists():
         if load_settings(Recipe, run / "recipe.toml") != recipe:
             raise UserError(f"{run} holds a run of another recipe: delete it, or choose another folder with run.dir=")
@@ -124,7 +131,14 @@ def train(recipes: Sequence[Recipe]) -> Iterator[list[StageStatus]]:
             stack.enter_context(locked(recipe.run.dir))
         pending = [recipe for recipe in recipes if not prepare(recipe)]
         statuses = [status for recipe in recipes for status in statuses_of(recipe)]
-        yield from _run_stages(pending, statuses)
+        told = [
+            stack.enter_context(Telling(recipe.run, [one for one in statuses if one.run == recipe.run.dir]))
+            for recipe in pending
+        ]
+        for standing in _run_stages(pending, statuses):
+            for one in told:
+                one.look()
+            yield standing
         for recipe in pending:
             gather(recipe)
 

@@ -9,6 +9,7 @@ from thinkaloud.base.config import Settings
 from thinkaloud.base.errors import UserError
 from thinkaloud.problems.sets import checked_levels, family_named
 from thinkaloud.train.stages import RftSettings, SftSettings, StageSettings
+from thinkaloud.train.tracking import Tracker
 
 
 class RunSettings(Settings):
@@ -30,6 +31,8 @@ class RunSettings(Settings):
     "where it is trained; auto: a GPU where PyTorch finds one"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     "type of the weights, auto is float32; bfloat16 is for frozen ones, so that every stage needs `lora`"
+    track: Tracker = "none"
+    "where its numbers are sent besides its own files: trackio, tensorboard or wandb: docs/DOCTOR.md"
 
 
 class ModelSettings(Settings):
