@@ -6,9 +6,9 @@ export HF_HUB_OFFLINE := 1
 export PIP_CONSTRAINT := constraints.txt
 export PIP_BUILD_CONSTRAINT := constraints.txt
 
-.PHONY: install demo test test-slow check docs wheel wheel-test image bench peers bench-peers bench-rl clean
+.PHONY: install page screenshot demo test test-slow check docs wheel wheel-test image bench peers bench-peers bench-rl clean
 
-install: .venv/.installed
+install: .venv/.installed .venv/.page
 
 NATIVE := CMakeLists.txt $(wildcard src/thinkaloud/engine/native/*)
 
@@ -18,6 +18,19 @@ NATIVE := CMakeLists.txt $(wildcard src/thinkaloud/engine/native/*)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch .venv/.installed
+
+# The pages of `thinkaloud serve`. Where npm's registry is out of reach, the rest is installed all the same.
+PAGE := $(wildcard page/*.* page/public/* page/src/*)
+
+.venv/.page: $(PAGE) | .venv/.installed
+	$(BIN)/python page/build.py || true
+	touch .venv/.page
+
+page: .venv/.installed
+	$(BIN)/python page/build.py
+
+screenshot: install
+	$(BIN)/python page/screenshot.py
 
 demo: install
 	$(BIN)/thinkaloud demo
@@ -91,4 +104,4 @@ bench-rl: install .venv-peers/trl/.installed
 	$(BIN)/python benchmarks/rl.py $(BENCH)
 
 clean:
-	rm -rf .venv .venv-peers build dist site .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .venv-peers page/node_modules src/thinkaloud/serve/page build dist site .pytest_cache .ruff_cache .mypy_cache .hypothesis
