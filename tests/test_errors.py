@@ -576,9 +576,14 @@ def test_a_mistake_is_told_in_one_line(
     assert re.fullmatch(re.escape(page).replace("…", ".+"), said), f"docs/ERRORS.md must say: {said}"
 
 
+def shown(command: str) -> str:
+    """A command as the page has it: a long question loses its middle."""
+    return command if len(command) < 100 else f"{command[:25]} …'"
+
+
 def test_the_page_names_every_mistake_with_its_command() -> None:
     rows = [(row["done"], row["words"]) for row in SAID.finditer(PAGE.read_text())]
-    commands = [(one.done, f"thinkaloud {one.words}"[:60]) for one in MISTAKES]
+    commands = [(one.done, shown(f"thinkaloud {one.words}")) for one in MISTAKES]
     assert rows == [*commands, (OLD, "make install")]
     assert len(rows) >= 40
 
