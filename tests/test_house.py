@@ -7,7 +7,6 @@ import re
 import shlex
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
@@ -337,27 +336,6 @@ def fault(command: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "page",
-    [
-        "README.md",
-        "CONTRIBUTING.md",
-        "docs/DATA.md",
-        "docs/ENGINE.md",
-        "docs/EXITS.md",
-        "docs/MODELS.md",
-        "docs/PAGE.md",
-        "docs/SERVING.md",
-        "docs/TRAINING.md",
-        "docs/VERIFIERS.md",
-    ],
-)
-def test_the_commands_of_a_page_exist(page: str) -> None:
-    shown = list(commands((ROOT / page).read_text()))
-    assert shown
-    assert {command: fault(command) for command in shown if fault(command)} == {}
-
-
-@pytest.mark.parametrize(
     "command",
     [
         "make coffee",
@@ -422,10 +400,3 @@ def test_the_module_and_its_import_load_no_torch() -> None:
         loaded = set(re.findall(r"\| +(\w+)", done.stderr))
         assert "thinkaloud" in loaded
         assert not loaded & {"torch", "numpy", "transformers", "matplotlib"}
-
-
-def test_the_version_is_the_packages() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project["version"] == thinkaloud.__version__
-    assert project["license"] == "Apache-2.0" and "Apache License" in (ROOT / "LICENSE").read_text()
-    assert os.access(ROOT / ".ci" / "run", os.X_OK)

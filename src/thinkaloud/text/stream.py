@@ -11,7 +11,18 @@ from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from thinkaloud.base.errors import UserError
-from thinkaloud.text.markup import AFTER_CLOSE, AFTER_OPEN, BEFORE_CLOSE, BEFORE_TOOL_CALL
+from thinkaloud.text.markup import (
+    AFTER_CLOSE,
+    AFTER_OPEN,
+    BEFORE_CLOSE,
+    BEFORE_TOOL_CALL,
+    END_TOKENS,
+    SPECIAL_TOKENS,
+    THINK_CLOSE,
+    THINK_OPEN,
+    TOOL_CALL_CLOSE,
+    TOOL_CALL_OPEN,
+)
 from thinkaloud.text.messages import Message, ToolCall
 from thinkaloud.text.tokenizer import Tokenizer
 
@@ -44,6 +55,21 @@ class Markup:
     "Every id that is never shown as text, the ones above included."
     stop: frozenset[int]
     "Ids that end the reply."
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer) -> "Markup":
+        """What of it a tokenizer has."""
+        tags = {name: tokenizer.added.get(name) for name in SPECIAL_TOKENS}
+        ends = (tokenizer.special_names.get("eos_token"), *END_TOKENS)
+        stop = (tokenizer.added.get(token) for token in ends if token is not None)
+        return cls(
+            think_open=tags[THINK_OPEN],
+            think_close=tags[THINK_CLOSE],
+            tool_call_open=tags[TOOL_CALL_OPEN],
+            tool_call_close=tags[TOOL_CALL_CLOSE],
+            hidden=tokenizer.special_ids | {tag for tag in tags.values() if tag is not None},
+            stop=frozenset(token_id for token_id in stop if token_id is not None),
+        )
 
 
 class ReplyLayout(Protocol):
