@@ -9,6 +9,7 @@ from typer.main import get_command
 
 from thinkaloud.base.errors import UserError, told
 from thinkaloud.cli.ask import ask
+from thinkaloud.cli.calibrate import calibrate
 from thinkaloud.cli.chat import chat
 from thinkaloud.cli.compare import compare
 from thinkaloud.cli.console import complain, say
@@ -17,6 +18,7 @@ from thinkaloud.cli.evaluate import evaluate
 from thinkaloud.cli.export import export
 from thinkaloud.cli.problems import problems
 from thinkaloud.cli.report import report
+from thinkaloud.cli.serve import serve
 from thinkaloud.cli.study import study
 from thinkaloud.cli.train import demo, train
 
@@ -24,10 +26,12 @@ VERBS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "chat": chat,
     "ask": ask,
+    "serve": serve,
     "train": train,
     "eval": evaluate,
     "study": study,
     "compare": compare,
+    "calibrate": calibrate,
     "problems": problems,
     "report": report,
     "export": export,

@@ -7,7 +7,7 @@ how a prompt is rendered, engines.
 import codecs
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from thinkaloud.base.errors import UserError
@@ -15,7 +15,7 @@ from thinkaloud.text.markup import AFTER_CLOSE, AFTER_OPEN, BEFORE_CLOSE, BEFORE
 from thinkaloud.text.messages import Message, ToolCall
 from thinkaloud.text.tokenizer import Tokenizer
 
-PieceKind = Literal["thinking", "answer", "tool_call"]
+PieceKind = Literal["thinking", "answer", "tool_call", "taken_back"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Piece:
     kind: PieceKind
     "Which part of the reply it belongs to."
     text: str
-    "New text of that part; for a tool call the whole call, as JSON."
+    "New text of that part; a tool call's is the whole call, as JSON; what is taken back is the thought's end."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +59,24 @@ class ReplyLayout(Protocol):
         """Whether it is left to the model to open one."""
 
 
+class PlainLayout:
+    """Of a reply that has no parts: all of it is answer. Special tokens are still never shown."""
+
+    def __init__(self, template: ReplyLayout) -> None:
+        self.tokenizer = template.tokenizer
+        self.markup = replace(
+            template.markup, think_open=None, think_close=None, tool_call_open=None, tool_call_close=None
+        )
+
+    def starts_thinking(self, thinking: bool) -> bool:
+        """It has no thought."""
+        return False
+
+    def may_open(self, thinking: bool) -> bool:
+        """Nor may it have one."""
+        return False
+
+
 class StreamParser:
     """Turns a reply's ids into pieces: joined, their texts are the parts of `message`, however the ids are cut."""
 
@@ -82,6 +100,11 @@ class StreamParser:
     def message(self) -> Message:
         """The reply as read so far; whole after `finish`."""
         return Message("assistant", self._content, self._thought, tuple(self._calls))
+
+    @property
+    def kind(self) -> PieceKind:
+        """The part of the reply that the next id belongs to."""
+        return self._state if self._state != "done" else "answer"
 
     def feed(self, ids: Iterable[int]) -> list[Piece]:
         """Read more ids, and return what they add."""

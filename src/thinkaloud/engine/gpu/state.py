@@ -96,11 +96,13 @@ class State:
 
 
 def numbers_of(row: Row) -> list[int]:
-    """A fresh row's columns."""
+    """The columns of a row, fresh or under way."""
     request, policy = row.request, row.request.policy
     line = [0] * COLUMNS
-    line[NEWEST], line[POSITION], line[ALIVE] = request.prompt_ids[-1], len(request.prompt_ids) - 1, 1
+    newest = row.ids[-1] if row.ids else request.prompt_ids[-1]
+    line[NEWEST], line[POSITION], line[ALIVE] = newest, row.next_position - 1, 1
     line[PHASE], line[MOST], line[CLOSE] = row.phase, request.max_tokens, -1
+    line[DRAWN], line[THOUGHT] = row.drawn, row.thought
     line[KEY] = row.key - (1 << 64) if row.key >> 63 else row.key
     line[TOP_K] = request.top_k
     stops = sorted(request.stop_ids) if len(request.stop_ids) <= MOST_STOPS else []
