@@ -257,6 +257,22 @@ def test_a_model_has_a_name(tmp_path: Path) -> None:
     assert name_of("Qwen/QwQ-32B", tmp_path) == "Qwen/QwQ-32B"
 
 
+def test_a_signal_closes_the_doors_and_lets_replies_end(model: ReasoningModel) -> None:
+    with Live(own(model, "random", limits=Limits())) as live:
+        ask = body(model, 1000, stream=True)
+        with httpx2.stream("POST", live.url + "/chat/completions", json=ask, timeout=60) as answer:
+            lines = answer.iter_lines()
+            next(lines)
+            live.server.handle_exit(signal.SIGTERM, None)
+            live.server._captured_signals.clear()  # the tests' own process is not to end
+            deadline = time.monotonic() + 10
+            with pytest.raises(httpx2.ConnectError):
+                while time.monotonic() < deadline:
+                    httpx2.get(live.root + "/health")
+            assert [line for line in lines if line][-1] == "data: [DONE]"
+
+
+@pytest.mark.slow
 def test_sigterm_lets_replies_end(tmp_path: Path, model: ReasoningModel) -> None:
     command = [sys.executable, "-m", "thinkaloud", "serve", str(model.path), "--port", "0", "--name", "random"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}

@@ -12,7 +12,7 @@ from thinkaloud.inference import load
 from thinkaloud.serve.line import Limits
 from thinkaloud.serve.opening import own
 
-FEW, MANY = 30, 700
+FEW, MANY = 15, 625
 "Cases for each of eight operations."
 LIMITS = Limits(max_tokens=4, choices=2, queue=10_000)
 
