@@ -47,7 +47,7 @@ def a_model() -> Transformer:
 
 
 def a_looping_model() -> Transformer:
-    """One token follows another, round and round: seven circles of all ids, from which high temperatures stray."""
+    """One token follows another, round and round: twenty circles of all ids, from which high temperatures stray."""
     model = a_model()
     size = model.head.shape[0]
     for layer in model.model.layers:
@@ -58,7 +58,7 @@ def a_looping_model() -> Transformer:
     words *= 32**0.5 / words.norm(dim=-1, keepdim=True)
     order = torch.randperm(size, generator=generator)
     following = torch.empty(size, dtype=torch.long)
-    for circle in order.split(size // 7):
+    for circle in order.split(size // 20):
         following[circle] = circle.roll(1)
     model.model.norm.weight.fill_(1.0)
     model.model.embed_tokens.weight.copy_(words)
@@ -66,7 +66,14 @@ def a_looping_model() -> Transformer:
     return model
 
 
-MODEL, LOOPING = a_model(), a_looping_model()
+def a_stopping_model() -> Transformer:
+    """One that would rather end its turn."""
+    model = a_model()
+    model.head[sorted(TEMPLATE.stop_ids)] *= 4
+    return model
+
+
+MODEL, LOOPING, STOPPING = a_model(), a_looping_model(), a_stopping_model()
 Make = Callable[..., Engine]
 
 
@@ -118,7 +125,7 @@ def test_no_reply_ends_without_an_answer(make: Make, way: str) -> None:
         ((10, 9.0), (32, 9.0)),
     ]
     requests = []
-    for index in range(150):
+    for index in range(100):
         policy = careful(thinking=way != "none", budget=rng.choice([None, 0, 1, 2, 9, 1000]))
         policy = replace(policy, answer_floor=rng.choice([1, 4, 16]))
         if way == "by the model":
@@ -149,18 +156,20 @@ def test_without_care_a_reply_may_stop_in_its_thought(make: Make) -> None:
         Request(prompt_ids=PROMPT, max_tokens=60, sample=index, stop_ids=TEMPLATE.stop_ids, policy=TEMPLATE.policy())
         for index in range(30)
     ]
-    engine = make()
+    engine = make(STOPPING)
     stopped = 0
     kind = [replace(request, policy=careful(soft_from=None)) for request in plain]
     for request, before, after in zip(plain, engine.generate(plain), engine.generate(kind), strict=True):
         if before.finish == "stop" and before.thought_end == "open" and len(before.token_ids) > 1:
-            stopped += 1
             end = len(before.token_ids) - 1
+            if before.token_ids[0] != after.token_ids[0]:
+                continue  # its first token is drawn from what is left without the stop ids
+            stopped += 1
             assert after.token_ids[:end] == before.token_ids[:end]
             assert after.token_ids[end:][:4] == TEMPLATE.policy().forced_close[:4]
             assert (after.thought_end, after.discarded_tokens, after.thinking_tokens) == ("natural", 1, end)
             assert answer_of(request, after).strip()
-    assert stopped >= 3
+    assert stopped >= 2
 
 
 # --- a close at the end of a sentence ---
@@ -173,12 +182,18 @@ def test_a_soft_close_keeps_the_budget_and_the_sentence(make: Make) -> None:
     ends = {TOKENIZER.encode(text)[0] for text in "\n.?!"}
     lines = ((10, 3.0), *((ord(sign), -100.0) for sign in "{[`"))
     closed = 0
-    for budget in (8, 40):
+    for budget in (8, 30):
         plain = [
-            Request(prompt_ids=PROMPT, max_tokens=60, sample=index, policy=TEMPLATE.policy(budget=budget), bias=lines)
-            for index in range(24)
+            Request(
+                prompt_ids=PROMPT,
+                max_tokens=34,
+                sample=index,
+                policy=TEMPLATE.policy(budget=budget, answer_floor=2),
+                bias=lines,
+            )
+            for index in range(16)
         ]
-        soft = [replace(one, policy=TEMPLATE.policy(budget=budget, soft_from=0.25)) for one in plain]
+        soft = [replace(one, policy=TEMPLATE.policy(budget=budget, soft_from=0.25, answer_floor=2)) for one in plain]
         for before, after in zip(engine.generate(plain), engine.generate(soft), strict=True):
             assert after.thinking_tokens <= budget
             pressed = after.thought_end == "budget" and all(after.sampled)
@@ -311,21 +326,21 @@ def test_loops_are_taken_back_and_end_with_an_answer(make: Make, temperature: fl
     requests = [
         Request(
             prompt_ids=tuple(TEMPLATE.prompt([Message("user", f"Where now {index}?")])),
-            max_tokens=260,
+            max_tokens=200,
             temperature=temperature,
             sample=index,
             stop_ids=TEMPLATE.stop_ids,
             policy=careful(),
             bias=GOES_ON if index % 2 else (),
         )
-        for index in range(12)
+        for index in range(8)
     ]
     found = make(LOOPING).generate(requests)
-    assert sum(bool(answer_of(one, done).strip()) for one, done in zip(requests, found, strict=True)) == 12
+    assert sum(bool(answer_of(one, done).strip()) for one, done in zip(requests, found, strict=True)) == 8
     looped = [done for done in found if done.discarded_tokens > 20]
     assert len(looped) >= 3 and any(done.thought_end == "loop" for done in found)
     for done in looped:
-        assert sum(done.sampled) + done.discarded_tokens <= 260
+        assert sum(done.sampled) + done.discarded_tokens <= 200
         assert len(done.token_ids) == len(done.logprobs) == len(done.sampled)
 
 

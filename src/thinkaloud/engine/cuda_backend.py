@@ -217,8 +217,7 @@ class CudaBackend:
         """Rows that have come to be steered go over to the host, and those that no longer are back to the device."""
         for place in [place for place in self._running if not place.row.plain and place.row.steered]:
             self.steer(place.row)
-        back = [place for place in self._by_hand if not place.row.needs_hand]
-        for place in back:
+        for place in (back := [place for place in self._by_hand if not place.row.needs_hand]):
             self._by_hand.remove(place)
             place.by_hand = False
             place.left = place.row.most_tokens - place.row.next_position

@@ -12,7 +12,8 @@ from typing import Any, Unpack
 from thinkaloud.base.errors import UserError
 from thinkaloud.base.statistics import majority_vote
 from thinkaloud.inference import Reply
-from thinkaloud.inference.model import AskSettings, Conversation, ReasoningModel
+from thinkaloud.inference.asking import AskSettings, Conversation
+from thinkaloud.inference.model import ReasoningModel
 from thinkaloud.problems.recognise import false_claims, recognised
 from thinkaloud.problems.types import Problem
 from thinkaloud.problems.verify import verify
@@ -71,7 +72,7 @@ def ask_verified(
     if abstain_below is not None and not 0 <= abstain_below <= 1:
         raise UserError(f"abstain_below is {abstain_below}: give a confidence from 0 to 1")
     problem = problem_of(messages)
-    check, name = _check_for(problem, tests)
+    check, name = check_for(problem, tests)
     effort = settings.setdefault("effort", "high")
     calibrated = model.calibration is not None and effort == "high" and settings.get("thinking_budget") is None
     if abstain_below is not None and check is None and not calibrated:
@@ -84,8 +85,8 @@ def ask_verified(
         wave = samples - len(replies) if check is None else min(max(1, len(replies)), samples - len(replies))
         drawn = _draw(model, messages, wave, len(replies), settings)
         replies += drawn
-        verdicts += [_checked(check, reply) for reply in drawn]
-    said = [_stated(reply) for reply in replies]
+        verdicts += [checked(check, reply) for reply in drawn]
+    said = [stated(reply) for reply in replies]
     chosen = verdicts.index(True) if True in verdicts else _voted(replies, said)
     share = said.count(said[chosen]) / len(said)
     verified = True if True in verdicts else None if None in verdicts else False
@@ -122,7 +123,7 @@ def kind_of(messages: Conversation) -> str | None:
     return None if problem is None else problem.family
 
 
-def _check_for(problem: Problem | None, tests: dict[str, Any] | None) -> tuple[Check | None, str]:
+def check_for(problem: Problem | None, tests: dict[str, Any] | None) -> tuple[Check | None, str]:
     """The exact check that fits, and its name."""
     if tests is not None:
         return lambda answer: _verdict("code", answer, tests), "tests"
@@ -135,7 +136,7 @@ def _verdict(kind: str, answer: str, reference: Any) -> bool | None:
     return {"right": True, "wrong": False}.get(verify(kind, answer=answer, reference=reference).label)
 
 
-def _checked(check: Check | None, reply: Reply) -> bool | None:
+def checked(check: Check | None, reply: Reply) -> bool | None:
     if check is None:
         return None
     return check(reply.answer) if reply.finish == "stop" else False
@@ -152,7 +153,7 @@ def _draw(model: ReasoningModel, messages: Conversation, count: int, before: int
     return [stream.reply for stream in streams if stream.reply is not None]
 
 
-def _stated(reply: Reply) -> str:
+def stated(reply: Reply) -> str:
     """What a reply states, for the vote: its answer without what wording changes; nothing where it was cut off."""
     return re.sub(r"\s+", " ", reply.answer).strip(" .*`'\"").casefold() if reply.finish == "stop" else ""
 

@@ -7,7 +7,7 @@ how a prompt is rendered, engines.
 import codecs
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from thinkaloud.base.errors import UserError
@@ -57,6 +57,24 @@ class ReplyLayout(Protocol):
 
     def may_open(self, thinking: bool) -> bool:
         """Whether it is left to the model to open one."""
+
+
+class PlainLayout:
+    """Of a reply that has no parts: all of it is answer. Special tokens are still never shown."""
+
+    def __init__(self, template: ReplyLayout) -> None:
+        self.tokenizer = template.tokenizer
+        self.markup = replace(
+            template.markup, think_open=None, think_close=None, tool_call_open=None, tool_call_close=None
+        )
+
+    def starts_thinking(self, thinking: bool) -> bool:
+        """It has no thought."""
+        return False
+
+    def may_open(self, thinking: bool) -> bool:
+        """Nor may it have one."""
+        return False
 
 
 class StreamParser:

@@ -39,6 +39,11 @@ class ChatTemplate:
     def __init__(self, tokenizer: Tokenizer, source: str | None = None, *, end_ids: Iterable[int] = ()) -> None:
         """`source` is Jinja; by default what came with the tokenizer, else our own. `end_ids` end a reply as well."""
         self.tokenizer = tokenizer
+        if not (source or tokenizer.chat_template) and tokenizer.id_of(spelling.TURN_CLOSE) is None:
+            raise UserError(
+                "the model brings no chat template, and its tokenizer does not know the tokens of ours: put its "
+                "maker's chat_template.jinja into its folder"
+            )
         self.source = source or tokenizer.chat_template or spelling.DEFAULT_TEMPLATE
         self._template = compile_template(self.source)
         markup = _markup(tokenizer)
