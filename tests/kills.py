@@ -28,7 +28,7 @@ from toys import TOYS, toy_recipe
 
 TIMES = {"seconds", "cpu_seconds", "evaluation_seconds", "repeated_tokens"}
 "Keys that may differ."
-LEFT_OUT = {"log.txt", "repeated.json", "measured.json", ".lock", "report.html", "environment.json"}
+LEFT_OUT = {"log.txt", "repeated.json", "measured.json", ".lock", "report.html", "live.html", "environment.json"}
 "Files that may."
 
 

@@ -325,10 +325,6 @@ MISTAKES = [
         before=file("r/checkpoints/think/metrics.jsonl", '{"step": 1}\n{"st\n{"step": 3}\n'),
     ),
     Mistake(
-        done="a doctor for nothing",
-        words="doctor",
-    ),
-    Mistake(
         done="a doctor for no run",
         words="doctor .",
     ),

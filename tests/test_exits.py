@@ -17,7 +17,17 @@ from thinkaloud.inference.exits import Trial, Watch, line_ends
 from thinkaloud.problems import draw
 from thinkaloud.rollouts import Sampling
 from thinkaloud.rollouts.collect import noise_seed
-from thinkaloud.rollouts.exits import by_agreement, by_mean_confidence, by_rule, oracle, saving, settle, whole
+from thinkaloud.rollouts.exits import (
+    CONFIDENCES,
+    by_agreement,
+    by_mean_confidence,
+    by_rule,
+    losses,
+    oracle,
+    saving,
+    settle,
+    whole,
+)
 from thinkaloud.rollouts.traces import Judged, Trace, Tracer, as_row, from_row
 
 torch.set_num_threads(1)
@@ -140,6 +150,17 @@ def test_all_that_a_rule_costs_is_counted() -> None:
     assert not never.early and never.tokens == one.tokens + 6 and by_rule(rule(confidence=None))(one) == whole(one)
     assert by_agreement(run=3, gap=1)(one).tokens == 30 + 2 + 2 + 8
     assert by_mean_confidence(0.95)(one).tokens == 18 + 2 + 2 + 4
+
+
+def test_all_confidences_at_once_are_each_by_itself() -> None:
+    random = np.random.default_rng(2)
+    for _ in range(60):
+        right = [bool(one) for one in random.random(9) < 0.6]
+        one = trace(*right, sure=tuple(float(p) for p in random.choice([0.4, 0.75, 0.96, 0.9995], 9)))
+        for shape in ((1, 1, 0), (2, 1, 12), (3, 10, 0)):
+            run, gap, skip = shape
+            alone = [by_rule(rule(confidence=c, run=run, gap=gap, skip=skip))(one).lost(one) for c in CONFIDENCES]
+            assert losses([one], shape).tolist() == [[float(lost) for lost in alone]]
 
 
 def test_what_is_lost_is_what_was_right() -> None:
