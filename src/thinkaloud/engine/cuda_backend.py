@@ -214,7 +214,7 @@ class CudaBackend:
 
     def _sort(self) -> None:
         """Rows that are steered now go over to the host, those that no longer are back to the device."""
-        for row in [place.row for place in self._running if not place.row.plain and place.row.steered]:
+        for row in [place.row for place in self._running if not place.row.plain and place.row.leaves_step]:
             self.steer(row)
         back = [place for place in self._by_hand if not place.row.needs_hand]
         self._by_hand = [place for place in self._by_hand if place not in back]
