@@ -111,7 +111,7 @@ def test_a_mistake_is_one_clear_line_and_code_2(
 
 
 def test_ctrl_c_while_training_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         closed = []
 
         def progress(number: int = number, closed: list[bool] = closed) -> Iterator[list[StageStatus]]:
@@ -124,7 +124,7 @@ def test_ctrl_c_while_training_says_how_to_go_on(capsys: pytest.CaptureFixture[s
 
         with pytest.raises(typer.Exit) as exit:
             watch(progress())
-        assert exit.value.exit_code == 130
+        assert exit.value.exit_code == code
         assert closed == [True]
         assert "same command" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
@@ -212,8 +212,12 @@ def test_pace_counts_waiting_stages_and_those_side_by_side() -> None:
         one.progress, one.seconds = 0.5, 12.0  # 400 training tokens in 4 seconds: 100 a second
     pace.observe([*running, *waiting])
     assert pace.left(running[0], running) == pytest.approx(5.0)
-    assert pace.left(waiting[1], [*running, *waiting]) == pytest.approx(10.0), "no speed of its kind: that of all"
-    assert pace.all_left([*running, *waiting]) == pytest.approx((5 + 5 + 10 + 10) / 2)
+    assert pace.left(waiting[0], [*running, *waiting]) == pytest.approx(10.0)
+    assert pace.left(waiting[1], [*running, *waiting]) == pytest.approx(15.0), "no speed of its kind: a dearer one"
+    assert pace.all_left([*running, *waiting]) == pytest.approx(5 + 15)
+    waiting[1].needs = frozenset(["think_sft"])
+    assert pace.all_left([*running, *waiting]) == pytest.approx(5 + 10 + 15), "one after the other"
+    waiting[1].needs = frozenset()
     running[0].state, running[0].progress, running[0].seconds = "measuring", 1.0, 17.0
     pace.observe([*running, *waiting])
     clock.now = 6.0

@@ -10,8 +10,8 @@ import torch
 from thinkaloud.base.errors import UserError
 from thinkaloud.engine.native_backend import native_available
 from thinkaloud.inference import ReasoningModel, Reply, load, loading
+from thinkaloud.inference.asking import EFFORTS
 from thinkaloud.inference.hub import BUNDLED
-from thinkaloud.inference.model import EFFORTS
 from thinkaloud.inference.replies import ReplyStream
 from thinkaloud.model import ModelConfig, Transformer, memory, save_model
 from thinkaloud.model.quantise import quantise_model
@@ -113,7 +113,8 @@ def test_streamed_pieces_are_the_reply_and_its_cost_adds_up(model: ReasoningMode
         joined = texts(pieces)
         assert joined.get("thinking", "") == reply.thinking and joined.get("answer", "") == reply.answer
         usage = reply.usage
-        assert usage.completion_tokens == usage.thinking_tokens + usage.forced_tokens + usage.answer_tokens
+        kept = usage.thinking_tokens + usage.forced_tokens + usage.answer_tokens
+        assert usage.completion_tokens == kept + usage.discarded_tokens
         assert usage.completion_tokens == model.engine.generated_tokens - before
         assert usage.thinking_tokens + usage.answer_tokens <= int(str(every["max_tokens"]))
         thinks = settings.get("effort") != "off"

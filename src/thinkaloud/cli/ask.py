@@ -30,9 +30,12 @@ from thinkaloud.cli.talk import (
 
 if TYPE_CHECKING:
     from thinkaloud.inference import ReasoningModel, Reply
+    from thinkaloud.inference.asking import AskSettings
 
 AT_ONCE = 64
 "Replies drawn side by side: a long file is answered in portions."
+VERIFIED = 4
+"Replies drawn at most for --verify, unless --samples says otherwise."
 
 
 def ask(
@@ -40,7 +43,10 @@ def ask(
         str | None, typer.Argument(metavar="TEXT", help="The question; read from stdin if left out.")
     ] = None,
     model: ModelOption = None,
-    samples: Annotated[int, typer.Option(min=1, help="Replies to draw at once; the answer given most often wins.")] = 1,
+    samples: Annotated[
+        int | None,
+        typer.Option(min=1, help="Replies to draw at once; the answer given most often wins. With --verify: at most."),
+    ] = None,
     file: Annotated[
         Path | None, typer.Option("--file", metavar="FILE", help="Questions, one a line, in place of TEXT.")
     ] = None,
@@ -49,6 +55,16 @@ def ask(
     max_tokens: MaxTokens = None,
     temperature: Temperature = None,
     seed: Seed = 0,
+    max_accuracy_loss: Annotated[
+        float | None,
+        typer.Option(help="End the thought early where that loses at most this share of right answers: 0.01."),
+    ] = None,
+    verified: Annotated[
+        bool, typer.Option("--verify", help="Draw until an answer passes an exact check, or else take a vote.")
+    ] = False,
+    abstain_below: Annotated[
+        float | None, typer.Option(help="With --verify: keep an answer back whose confidence is below this.")
+    ] = None,
     hide_thinking: HideThinking = False,
     adapter: AdapterOption = None,
     context: ContextOption = None,
@@ -69,22 +85,33 @@ def ask(
         raise UserError("a question and a file of them are given: give one of the two")
     questions = [_question(text)] if file is None else _questions(file)
     opened = open_model(chosen_model(None, model), adapter=adapter, context=context, quantize=quantize, cache=cache)
-    settings = {"effort": effort, "thinking_budget": budget, "max_tokens": max_tokens, "temperature": temperature}
-    if file is None and samples == 1:
-        _ask_one(opened, questions[0], settings | {"seed": seed}, hide_thinking=hide_thinking, as_json=as_json)
+    settings: AskSettings = {
+        "effort": effort,
+        "thinking_budget": budget,
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+        "max_accuracy_loss": max_accuracy_loss,
+    }
+    if verified:
+        for question in questions:
+            _tell_verified(opened, question, samples or VERIFIED, abstain_below, {**settings, "seed": seed}, as_json)
+        return
+    each = samples or 1
+    if file is None and each == 1:
+        _ask_one(opened, questions[0], {**settings, "seed": seed}, hide_thinking=hide_thinking, as_json=as_json)
         return
     undecided = 0
-    portion = max(1, AT_ONCE // samples)
+    portion = max(1, AT_ONCE // each)
     for start in range(0, len(questions), portion):
         asked = questions[start : start + portion]
-        for question, replies in zip(asked, drawn(opened, asked, samples, seed, settings), strict=True):
-            told = voted(question, replies) if samples > 1 else {"question": question, **as_dict(replies[0])}
-            undecided += samples > 1 and told["answer"] is None
+        for question, replies in zip(asked, drawn(opened, asked, each, seed, settings), strict=True):
+            told = voted(question, replies) if each > 1 else {"question": question, **as_dict(replies[0])}
+            undecided += each > 1 and told["answer"] is None
             if as_json and file is None:
                 say_json(told)
             elif as_json:
                 say_line(told)
-            elif samples == 1:
+            elif each == 1:
                 say(replies[0].answer)
             else:
                 _tell_vote(told, named=len(questions) > 1)
@@ -93,10 +120,13 @@ def ask(
 
 
 def _ask_one(
-    model: "ReasoningModel", question: str, settings: dict[str, Any], *, hide_thinking: bool, as_json: bool
+    model: "ReasoningModel", question: str, settings: "AskSettings", *, hide_thinking: bool, as_json: bool
 ) -> None:
     """One reply, told as it comes."""
-    stream = model.stream(question, **settings)
+    from thinkaloud.rollouts.verified import kind_of
+
+    asked: AskSettings = {**settings, "kind": kind_of(question)}
+    stream = model.stream(question, **asked)
     if as_json:
         for _ in stream:
             pass
@@ -112,22 +142,51 @@ def _ask_one(
         )
 
 
+def _tell_verified(
+    opened: "ReasoningModel",
+    question: str,
+    samples: int,
+    abstain_below: float | None,
+    settings: "AskSettings",
+    as_json: bool,
+) -> None:
+    """The chosen answer, and on stderr what is known of it."""
+    from thinkaloud.rollouts.verified import ask_verified
+
+    if settings["effort"] == "medium":  # nothing was said: confidences are of whole thoughts
+        settings = {**settings, "effort": "high"}
+    found = ask_verified(opened, question, samples=samples, abstain_below=abstain_below, **settings)
+    if as_json:
+        say_json({**asdict(found), "answer": found.answer})
+        return
+    say("(no answer)" if found.answer is None else found.answer)
+    words = {True: "right", False: "wrong", None: "not checked"}[found.verified]
+    sure = "" if found.confidence is None else f", confidence {found.confidence:.2f}"
+    checked = "" if found.verified is None else f" by the check of {found.check}"
+    err().print(f"({words}{checked}{sure}; {found.drawn} drawn, {found.completion_tokens} tokens)", style="dim")
+
+
 # --- several replies ---
 
 
 def drawn(
-    model: "ReasoningModel", questions: Sequence[str], samples: int, seed: int, settings: dict[str, Any]
+    model: "ReasoningModel", questions: Sequence[str], samples: int, seed: int, settings: "AskSettings"
 ) -> list[list["Reply"]]:
     """So many replies to each question, all in one batch; the first is the one that a single sample would be."""
-    streams = [
-        [model.stream(question, seed=seed + number, **settings) for number in range(samples)] for question in questions
-    ]
+    from thinkaloud.rollouts.verified import kind_of
+
+    streams = []
+    for question in questions:
+        group: list[AskSettings] = [
+            {**settings, "kind": kind_of(question), "seed": seed + number} for number in range(samples)
+        ]
+        streams.append([model.stream(question, **one) for one in group])
     replies = []
-    for group in streams:
-        for stream in group:
+    for under_way in streams:
+        for stream in under_way:
             for _ in stream:
                 pass
-        replies.append([stream.reply for stream in group if stream.reply is not None])
+        replies.append([stream.reply for stream in under_way if stream.reply is not None])
     return replies
 
 

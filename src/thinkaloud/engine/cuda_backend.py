@@ -14,7 +14,7 @@ from torch import Tensor
 from thinkaloud.engine.blocks import BlockPool
 from thinkaloud.engine.gpu.operations import Operations, operations_for
 from thinkaloud.engine.gpu.prefill import Stretch, prefill
-from thinkaloud.engine.gpu.state import Heads, State
+from thinkaloud.engine.gpu.state import Heads, State, room_for_tokens
 from thinkaloud.engine.gpu.step import Mode, Results, Step
 from thinkaloud.engine.gpu.truncate import CANDIDATES
 from thinkaloud.engine.gpu.weights import Weights
@@ -91,7 +91,7 @@ class CudaBackend:
             torch.cuda.empty_cache()  # fusing leaves holes that nothing fits into
         shape = (config.num_hidden_layers, 2, config.num_key_value_heads, BLOCK, config.head_dim)
         if cache_tokens is None:
-            cache_tokens = _cache_tokens(model, max_rows)
+            cache_tokens = room_for_tokens(model, max_rows, BLOCK)
         blocks = -(-cache_tokens // BLOCK) + 1
         cache = model.head.new_empty((*shape[:2], blocks, *shape[2:]))
         self.pool = BlockPool(blocks, BLOCK, keep=blocks)
@@ -319,12 +319,3 @@ def _next(place: Place) -> Draw | None:
     forced = place.row.force()
     assert token >= 0 and forced in (None, token), "the device's automaton is not the row's"
     return Draw(token, logprob, forced is None)
-
-
-def _cache_tokens(model: Transformer, max_rows: int) -> int:
-    """Room for the cache: half of what is free on a GPU, a gibibyte elsewhere, and no more than rows can use."""
-    config, device = model.config, model.head.device
-    width = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * model.head.element_size()
-    room = torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else 1 << 30
-    longest = -(-config.max_position_embeddings // BLOCK) * BLOCK
-    return min(room // width, max_rows * longest)

@@ -204,6 +204,11 @@ class Engine:
         return True
 
     @property
+    def waiting(self) -> int:
+        """Requests without a row yet."""
+        return len(self._waiting)
+
+    @property
     def busy(self) -> bool:
         """Whether a step would do anything: paused requests wait for `resume`."""
         held = any(handle not in self._paused for handle in self._held)

@@ -1,56 +1,24 @@
 """A loaded model: `ask` it, `stream` its reply; ids in and ids out underneath."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 from weakref import WeakValueDictionary
 
 import torch
 
 from thinkaloud.base.errors import UserError
-from thinkaloud.engine import Completion, Engine, Request
+from thinkaloud.engine import Completion, Engine, Progress, Request
+from thinkaloud.inference.asking import ANSWER_FLOOR, EFFORTS, SOFT_FROM, AskSettings, Conversation, conversation_of
+from thinkaloud.inference.calibration import ExitRule, calibration_of
 from thinkaloud.inference.defaults import defaults_of, end_ids, upbringing_of
-from thinkaloud.inference.replies import Reply, ReplyStream
+from thinkaloud.inference.exiting import ExitingStream
+from thinkaloud.inference.replies import Reply, ReplyStream, Taker
 from thinkaloud.model import Transformer
-from thinkaloud.text import ChatTemplate, Message, Tokenizer
+from thinkaloud.text import ChatTemplate, Tokenizer
 from thinkaloud.text.grammar import TokenGrammar, json_grammar, tool_grammar
 from thinkaloud.text.template import History, Tool
-
-EFFORTS: dict[str, float | None] = {"off": 0.0, "low": 1 / 8, "medium": 1 / 2, "high": None}
-"Share of max_tokens that an effort lets the thought take; None: as much as it likes. Plain shares, not calibrated."
-
-
-ANSWER_FLOOR = 16
-"Tokens always kept for an answer; half of max_tokens, at most 512, for one that must keep to a grammar."
-SOFT_FROM = 0.75
-"Share of the budget from which on a careful thought is asked to end."
-Conversation = str | Sequence[Message | dict[str, object]]
-"A question, or messages: ours or OpenAI's dictionaries."
-
-
-class AskSettings(TypedDict, total=False):
-    """The settings of `ReasoningModel.stream`, where their meaning and defaults stand."""
-
-    effort: str
-    thinking_budget: int | None
-    max_tokens: int | None
-    temperature: float | None
-    top_p: float | None
-    top_k: int | None
-    min_p: float | None
-    seed: int
-    sample: int
-    stop: Sequence[str]
-    tools: Sequence[Tool] | None
-    tool_choice: str
-    schema: Mapping[str, Any] | None
-    history: History
-    thought: str
-    bias: Mapping[int, float] | None
-    logprobs: bool
-    top_logprobs: int
-    careful: bool
 
 
 class ReasoningModel:
@@ -60,8 +28,15 @@ class ReasoningModel:
     """
 
     def __init__(
-        self, path: Path, transformer: Transformer, tokenizer: Tokenizer, *, engine: Engine | None = None
+        self,
+        path: Path,
+        transformer: Transformer,
+        tokenizer: Tokenizer,
+        *,
+        engine: Engine | None = None,
+        changed: bool = False,
     ) -> None:
+        """`changed`: the weights are no longer those of the folder, so that its calibration says nothing of them."""
         self.path = path
         self.transformer = transformer
         self.tokenizer = tokenizer
@@ -69,7 +44,8 @@ class ReasoningModel:
         self.upbringing = upbringing_of(path)
         self.template = ChatTemplate(tokenizer, end_ids=end_ids(path, transformer.config.vocab_size))
         self.engine = Engine(transformer) if engine is None else engine
-        self._streams: WeakValueDictionary[int, ReplyStream] = WeakValueDictionary()
+        self.calibration = None if changed else calibration_of(path, self.engine.weights)
+        self._streams: WeakValueDictionary[int, Taker] = WeakValueDictionary()
 
     def ask(self, messages: Conversation, **settings: Unpack[AskSettings]) -> Reply:
         """The whole reply to a question or a conversation; settings as for `stream`."""
@@ -92,11 +68,14 @@ class ReasoningModel:
         top_p: float | None = None,
         top_k: int | None = None,
         min_p: float | None = None,
+        max_accuracy_loss: float | None = None,
+        kind: str | None = None,
         seed: int = 0,
         sample: int = 0,
         stop: Sequence[str] = (),
         tools: Sequence[Tool] | None = None,
         tool_choice: str = "auto",
+        parallel: bool = True,
         schema: Mapping[str, Any] | None = None,
         history: History = "tools",
         thought: str = "",
@@ -108,30 +87,28 @@ class ReasoningModel:
         """Pieces of thought and answer as they come; the iterator's value is the whole `Reply`.
 
         `effort` is off, low, medium or high; `thinking_budget` bounds the thought in tokens and goes before effort.
+        `max_accuracy_loss` lets the thought end early where that loses at most this share of the answers that the whole
+        thought would get right, for a calibrated model at its calibrated temperature; effort does not bound it then.
+        `kind` is the kind of question, as the calibration names it, where that is known: docs/EXITS.md.
         `sample` tells apart several replies under one seed. `stop`: the answer, not the thought, ends before any of
-        these strings. `tool_choice` is auto, none, required or the name of the one tool to call; `schema` is the JSON
-        Schema that the answer must fit: {} for any JSON object. `history` says which earlier thoughts the model sees:
-        drop (none), tools (those of a running tool loop) or keep (all). `thought` is a beginning of the thought to go
-        on from. `bias` is added to the logits of ids. `logprobs` fills `Reply.tokens`, each with the `top_logprobs`
-        likeliest ids at its place. `careful`: the thought is closed at the end of a sentence where its budget runs out,
-        taken back where it goes round in circles, and always followed by an answer; off, as in training and evaluation,
-        the budget alone cuts it. What is None is the checkpoint's own wish, `self.defaults`. Raises UserError for
-        unknown settings and for a conversation that does not fit.
+        these strings. `tool_choice` is auto, none, required or the name of the one tool to call, and without
+        `parallel` the reply ends with its first call; `schema` is the JSON Schema that the answer must fit: {} for any
+        JSON object. `history` says which earlier thoughts the model sees: drop (none), tools (those of a running tool
+        loop) or keep (all). `thought` is a beginning of the thought to go on from. `bias` is added to the logits of
+        ids. `logprobs` fills `Reply.tokens`, each with the `top_logprobs` likeliest ids at its place. `careful`: the
+        thought is closed at the end of a sentence where its budget runs out, taken back where it goes round in circles,
+        and always followed by an answer; off, as in training and evaluation, the budget alone cuts it. What is None is
+        the checkpoint's own wish, `self.defaults`. Raises UserError for unknown settings and for a conversation that
+        does not fit.
         """
         if effort not in EFFORTS:
             raise UserError(f"effort {effort!r} is unknown: choose one of {', '.join(EFFORTS)}")
-        given: dict[str, Any] = {
-            "max_tokens": max_tokens,
-            "temperature": temperature,
-            "top_p": top_p,
-            "top_k": top_k,
-            "min_p": min_p,
-        }
+        given: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p}
+        given |= {"top_k": top_k, "min_p": min_p}
         sampling = replace(self.defaults, **{name: value for name, value in given.items() if value is not None})
         thinking = effort != "off"
-        share = EFFORTS[effort]
         shown = tools if tool_choice != "none" else None
-        prompt = self.template.prompt(_conversation(messages), thinking=thinking, tools=shown, history=history)
+        prompt = self.template.prompt(conversation_of(messages), thinking=thinking, tools=shown, history=history)
         begun = self.template.begin_thought(thought, thinking=thinking) if thought else []
         room = self.transformer.config.max_position_embeddings - len(prompt) - len(begun)
         room -= len(self.template.policy(thinking=thinking).forced_close)
@@ -141,11 +118,20 @@ class ReasoningModel:
                 f"{self.transformer.config.max_position_embeddings}: shorten it, or load with a larger context"
             )
         tokens = min(sampling.max_tokens, room)
-        if thinking_budget is None and share is not None:
-            thinking_budget = int(share * tokens)
+        rule = None if max_accuracy_loss is None else self._rule(max_accuracy_loss, kind, temperature)
+        if thinking_budget is None and max_accuracy_loss is None:
+            thinking_budget = self._budget(effort, kind, tokens)
         grammar = self._grammar(schema, tools, tool_choice)
         floor = ANSWER_FLOOR if grammar is None else max(ANSWER_FLOOR, min(512, tokens // 2))
-        policy = self.template.policy(thinking=thinking, budget=thinking_budget, answer_floor=floor, begun=bool(begun))
+        policy = self.template.policy(
+            thinking=thinking,
+            budget=thinking_budget,
+            answer_floor=floor,
+            begun=bool(begun),
+            soft_from=SOFT_FROM if careful else None,
+            must_answer=careful,
+            rescue=careful,
+        )
         request = Request(
             prompt_ids=(*prompt, *begun),
             max_tokens=tokens,
@@ -161,9 +147,61 @@ class ReasoningModel:
             bias=tuple((bias or {}).items()),
             top_logprobs=top_logprobs,
         )
-        return ReplyStream(
-            self, request, thinking=thinking, begun=begun, stop=stop, logprobs=logprobs or top_logprobs > 0
+        told = logprobs or top_logprobs > 0
+        free = policy.starts_thinking and not (grammar or bias or begun or shown)
+        if rule is not None and self.calibration is not None and free:
+            most = self.calibration.probe_tokens
+            return ExitingStream(self, request, rule, probe_tokens=most, stop=stop, logprobs=told)
+        return ReplyStream(self, request, thinking=thinking, parallel=parallel, begun=begun, stop=stop, logprobs=told)
+
+    def _budget(self, effort: str, kind: str | None, tokens: int) -> int | None:
+        """The thinking budget that an effort means: measured, else a share of the tokens."""
+        share = EFFORTS[effort]
+        if self.calibration is not None and share != 0:
+            return self.calibration.of(kind).budgets[effort]
+        return None if share is None else int(share * tokens)
+
+    def _rule(self, risk: float, kind: str | None, temperature: float | None) -> ExitRule | None:
+        """When a thought may end at this risk; None: not before its end."""
+        if not 0 <= risk <= 1:
+            raise UserError(f"max_accuracy_loss is {risk}: give a share from 0 to 1, such as 0.01")
+        if self.calibration is None:
+            raise UserError(
+                "max_accuracy_loss needs a calibration of this model: run thinkaloud calibrate MODEL, or leave it out"
+            )
+        if temperature not in (None, self.calibration.temperature):
+            raise UserError(
+                f"max_accuracy_loss was calibrated at temperature {self.calibration.temperature:g}, not at "
+                f"{temperature:g}: leave one of them out"
+            )
+        return self.calibration.rule(risk, kind)
+
+    def go_on(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        max_tokens: int = 64,
+        seed: int = 0,
+        sample: int = 0,
+        stop: Sequence[str] = (),
+        logprobs: bool = False,
+        top_logprobs: int = 0,
+        **sampling: float | None,
+    ) -> ReplyStream:
+        """A text that goes on as it stands, or ids: no template and no thought; all of the reply is its answer.
+
+        `sampling` is temperature, top_p, top_k and min_p, each the checkpoint's own wish where it is None.
+        """
+        wish = asdict(self.defaults) | {name: value for name, value in sampling.items() if value is not None}
+        request = Request(
+            **wish | {"max_tokens": max_tokens},
+            prompt_ids=tuple(self.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt),
+            seed=seed,
+            sample=sample,
+            stop_ids=self.template.stop_ids,
+            top_logprobs=top_logprobs,
         )
+        return ReplyStream(self, request, plain=True, stop=stop, logprobs=logprobs or top_logprobs > 0)
 
     def _grammar(
         self, schema: Mapping[str, Any] | None, tools: Sequence[Tool] | None, tool_choice: str
@@ -213,7 +251,7 @@ class ReasoningModel:
             done |= self.advance()
         return [done[handle] for handle in handles]
 
-    def watch(self, stream: ReplyStream) -> None:
+    def watch(self, stream: Taker) -> None:
         """Give a stream the tokens of its request from now on, for as long as somebody holds it."""
         self._streams[stream.handle] = stream
 
@@ -226,10 +264,14 @@ class ReasoningModel:
         for progress in self.engine.step():
             if progress.completion is not None:
                 done[progress.handle] = progress.completion
-            stream = self._streams.get(progress.handle)
-            if stream is not None:
-                stream.take(progress)
+            self.hear(progress)
         return done
+
+    def hear(self, progress: Progress) -> None:
+        """What a step of the engine added to one request goes to its stream, where one is open."""
+        stream = self._streams.get(progress.handle)
+        if stream is not None:
+            stream.take(progress)
 
     @torch.inference_mode()
     def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
@@ -249,9 +291,3 @@ class ReasoningModel:
             logits = self.transformer.logits(self.transformer(ids)).float()[0, :-1]
             result.append(torch.log_softmax(logits, -1).gather(1, ids[0, 1:, None])[:, 0].tolist())
         return result
-
-
-def _conversation(messages: Conversation) -> list[Message]:
-    if isinstance(messages, str):
-        return [Message("user", messages)]
-    return [message if isinstance(message, Message) else Message.from_dict(message) for message in messages]

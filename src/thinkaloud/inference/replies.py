@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from thinkaloud.base.errors import UserError
 from thinkaloud.engine import Completion, Progress, Request
 from thinkaloud.text import Piece, StopStrings, StreamParser, ToolCall
-from thinkaloud.text.stream import PieceKind
+from thinkaloud.text.stream import PieceKind, PlainLayout
 
 if TYPE_CHECKING:
     from thinkaloud.inference.model import ReasoningModel
@@ -75,6 +75,16 @@ class Reply:
     "its tokens, where log-probs were asked for"
 
 
+class Taker(Protocol):
+    """Who is given the tokens of a request as they come."""
+
+    handle: int
+    "the request's number"
+
+    def take(self, progress: Progress) -> None:
+        """One more token."""
+
+
 class ReplyStream(Iterator[Piece]):
     """Iterates over pieces; at its end StopIteration carries the `Reply`. `cancel` ends it early and keeps the rest.
 
@@ -88,7 +98,9 @@ class ReplyStream(Iterator[Piece]):
         model: ReasoningModel,
         request: Request,
         *,
-        thinking: bool,
+        thinking: bool = False,
+        plain: bool = False,
+        parallel: bool = True,
         begun: Sequence[int] = (),
         stop: Sequence[str] = (),
         logprobs: bool = False,
@@ -96,7 +108,10 @@ class ReplyStream(Iterator[Piece]):
         self._model = model
         self._request = request
         self._thinking, self._begun, self._ids = thinking, begun, list[int]()
-        self._parser = StreamParser(model.template, thinking)
+        self._layout = PlainLayout(model.template) if plain else model.template
+        self._parallel = parallel
+        self._full = False  # the one call that it may hold has come
+        self._parser = StreamParser(self._layout, thinking)
         self._pieces: list[Piece] = self._parser.feed(begun)
         self._stops = StopStrings(stop)
         self._answer = ""
@@ -115,6 +130,11 @@ class ReplyStream(Iterator[Piece]):
                 raise UserError("the reply is paused: resume it before reading on")
             self._model.advance()
         return self._pieces.pop(0)
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens that it goes on from."""
+        return len(self._request.prompt_ids)
 
     def take_pieces(self) -> list[Piece]:
         """What has come and was not taken yet, without running the engine."""
@@ -175,7 +195,7 @@ class ReplyStream(Iterator[Piece]):
         self._ids.append(progress.token_id)
         self._say(self._parser.feed([progress.token_id]))
         completion, finish = progress.completion, progress.completion.finish if progress.completion else ""
-        if self._stops.found is not None:
+        if self._stops.found is not None or self._full:
             completion, finish = completion or self._model.engine.cancel(self.handle), "stop"
         if completion is not None:
             self._end(completion, finish)
@@ -184,7 +204,7 @@ class ReplyStream(Iterator[Piece]):
         """Only the first tokens still stand: say what is to be struck out of the thought."""
         before = self._parser.message.thinking or ""
         del self._ids[kept:], self.tokens[kept:]
-        self._parser = StreamParser(self._model.template, self._thinking)
+        self._parser = StreamParser(self._layout, self._thinking)
         self._parser.feed([*self._begun, *self._ids])
         lost = before[len(self._parser.message.thinking or "") :]
         if lost:
@@ -195,6 +215,7 @@ class ReplyStream(Iterator[Piece]):
             if piece.kind != "answer":
                 self._tell("answer", self._stops.finish() if piece.kind == "tool_call" else "")
                 self._pieces += [] if self._stops.found else [piece]
+                self._full = self._full or (piece.kind == "tool_call" and not self._parallel)
             else:
                 self._tell("answer", self._stops.feed(piece.text))
 

@@ -39,9 +39,14 @@ class ChatTemplate:
     def __init__(self, tokenizer: Tokenizer, source: str | None = None, *, end_ids: Iterable[int] = ()) -> None:
         """`source` is Jinja; by default what came with the tokenizer, else our own. `end_ids` end a reply as well."""
         self.tokenizer = tokenizer
+        if not (source or tokenizer.chat_template) and tokenizer.id_of(spelling.TURN_CLOSE) is None:
+            raise UserError(
+                "the model brings no chat template, and its tokenizer does not know the tokens of ours: put its "
+                "maker's chat_template.jinja into its folder"
+            )
         self.source = source or tokenizer.chat_template or spelling.DEFAULT_TEMPLATE
         self._template = compile_template(self.source)
-        markup = _markup(tokenizer)
+        markup = Markup.of(tokenizer)
         self.markup = replace(markup, stop=markup.stop.union(end_ids))
         if not self.markup.stop:
             raise UserError("the tokenizer names no token that ends a turn: set eos_token in its tokenizer_config.json")
@@ -314,17 +319,3 @@ class ChatTemplate:
                 ids += [*self.tokenizer.encode(plain.replace(mark, "")), self.tokenizer.added[found[2]]]
                 plain = ""
         return ids + self.tokenizer.encode((plain + text[position:]).replace(mark, ""))
-
-
-def _markup(tokenizer: Tokenizer) -> Markup:
-    tags = {name: tokenizer.added.get(name) for name in spelling.SPECIAL_TOKENS}
-    ends = (tokenizer.special_names.get("eos_token"), *spelling.END_TOKENS)
-    stop = (tokenizer.added.get(token) for token in ends if token is not None)
-    return Markup(
-        think_open=tags[spelling.THINK_OPEN],
-        think_close=tags[spelling.THINK_CLOSE],
-        tool_call_open=tags[spelling.TOOL_CALL_OPEN],
-        tool_call_close=tags[spelling.TOOL_CALL_CLOSE],
-        hidden=tokenizer.special_ids | {tag for tag in tags.values() if tag is not None},
-        stop=frozenset(token_id for token_id in stop if token_id is not None),
-    )

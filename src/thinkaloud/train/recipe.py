@@ -154,7 +154,10 @@ def check(recipe: Recipe) -> None:
     for name, stage in recipe.stages.items():
         for needed in stage.needs:
             if needed not in known:
-                raise UserError(f"stage {name} starts from {needed}, which is no stage before it")
+                raise UserError(
+                    f"stage {name} starts from {needed}, which is no stage before it: write that one above it, or "
+                    "start from another"
+                )
         for family, ways in stage.ways.items() if isinstance(stage, SftSettings) else ():
             if family not in recipe.families:
                 raise UserError(f"stage {name} has ways for {family}, which is no family of the recipe")
