@@ -62,10 +62,8 @@ class Countdown(Family):
     def demonstrate(self, problem: Problem, way: str, rng: random.Random) -> Demonstration:
         assert way in self.ways, way
         numbers, target = problem.reference["numbers"], problem.reference["target"]
-        lines, signs = [], ""
-        for line, signs in _search(numbers, target):
-            lines.append(line)
-        return Demonstration(thinking="\n".join(lines), answer=_written(numbers, signs), way="careful")
+        lines, signs = zip(*_search(numbers, target), strict=True)
+        return Demonstration(thinking="\n".join(lines), answer=_written(numbers, signs[-1]), way="careful")
 
     def verify(self, answer: str, reference: Any) -> Verdict:
         try:

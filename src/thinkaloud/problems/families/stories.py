@@ -18,13 +18,26 @@ THINGS += ("marbles", "flowers", "cookies", "sweets", "balls", "stickers", "oran
 OPENINGS = (
     *("{name} has {count} {things}.", "{name} starts with {count} {things}.", "{name} owns {count} {things}."),
     *("There are {count} {things} in the bag of {name}.", "At first {name} has {count} {things}."),
-    *("{name} had {count} {things} this morning.", "{name} keeps {count} {things} in a box.", "{name} found {count} {things}."),
-    *("{count} {things} belong to {name}.", "{name} counts {count} {things}.", "{name} bought {count} {things} last week."),
+    *(
+        "{name} had {count} {things} this morning.",
+        "{name} keeps {count} {things} in a box.",
+        "{name} found {count} {things}.",
+    ),
+    *(
+        "{count} {things} belong to {name}.",
+        "{name} counts {count} {things}.",
+        "{name} bought {count} {things} last week.",
+    ),
 )
 GAINS = (
     *("{who} finds {count} more", "{who} buys {count} more", "{who} gets {count} from a friend", "{who} wins {count}"),
     *("a friend brings {count} more", "{who} is given {count}", "{who} picks up {count}", "{who} adds {count}"),
-    *("{count} more arrive", "{who} makes {count} new ones", "{who} collects {count} more", "{other} gives {count} back"),
+    *(
+        "{count} more arrive",
+        "{who} makes {count} new ones",
+        "{who} collects {count} more",
+        "{other} gives {count} back",
+    ),
     *("{who} found {count} more", "{who} bought {count}", "{who} got {count} from {other}", "{who} earns {count}"),
 )
 LOSSES = (
