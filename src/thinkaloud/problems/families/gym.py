@@ -88,7 +88,7 @@ class GymFamily(Family):
 
     dataset: str
     "Name in reasoning-gym."
-    ways = ("careful", "hasty")
+    ways: tuple[str, ...] = ("careful", "hasty")
 
     @abstractmethod
     def options(self, level: int) -> dict[str, int]:

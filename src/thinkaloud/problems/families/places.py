@@ -5,6 +5,7 @@ Knows: how to set, solve, demonstrate and judge this one kind of problem. Doesn'
 
 import random
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from thinkaloud.problems.answers import lines_of
@@ -42,9 +43,9 @@ COMPARED = re.compile(r"(\w+) is (left|right|before|after|taller|shorter) (?:of 
 class Places(Family):
     """The level is how many people there are: "Bo is left of Cy, Bo is right of Ann. Who stands where?".
 
-    Every two neighbours are compared once, in any order and either way round; the answer is the whole row, from the
-    left, from the front or from the tallest. The only way, `careful`, begins with the first sentence and writes the
-    row anew with every person who joins an end of it.
+    Every two neighbours are compared once, either way round, and every sentence after the first adds somebody to an end
+    of the row so far; the answer is the whole row, from the left, from the front or from the tallest. The only way,
+    `careful`, writes the row anew after every sentence.
     """
 
     name = "places"
@@ -64,8 +65,7 @@ class Places(Family):
     def generate(self, rng: random.Random, level: int) -> Problem:
         row = rng.sample(NAMES, level)
         before, after, asked = rng.choice(WORDINGS)
-        pairs = rng.sample(list(zip(row, row[1:], strict=False)), level - 1)
-        clauses = [rng.choice((before, after)).format(one=one, other=other) for one, other in pairs]
+        clauses = [rng.choice((before, after)).format(one=one, other=other) for one, other in _growing(row, rng)]
         return self.problem(
             level=level,
             question=f"{rng.choice((', ', '. ')).join(clauses)}. {asked}",
@@ -75,12 +75,10 @@ class Places(Family):
 
     def demonstrate(self, problem: Problem, way: str, rng: random.Random) -> Demonstration:
         assert way in self.ways, way
-        left = compared(problem.question)
-        row = list(left.pop(0))
+        first, *others = compared(problem.question)
+        row = list(first)
         lines = [" ".join(row)]
-        while left:
-            one, other = joining = next(pair for pair in left if pair[0] == row[-1] or pair[1] == row[0])
-            left.remove(joining)
+        for one, other in others:
             row = [*row, other] if one == row[-1] else [one, *row]
             lines.append(" ".join(row))
         return Demonstration(thinking="\n".join(lines), answer=lines[-1], way="careful")
@@ -95,6 +93,18 @@ class Places(Family):
         rows = [line.split(" ") for line in lines_of(thinking)]
         grows = [len(row) for row in rows] == list(range(2, problem.level + 1))
         return "careful" if grows and all(name in NAMES for row in rows for name in row) else "other"
+
+
+def _growing(row: list[str], rng: random.Random) -> Iterator[tuple[str, str]]:
+    """The neighbours in a row, from any two of them outwards."""
+    left = right = rng.randrange(len(row))
+    while right - left < len(row) - 1:
+        if right == len(row) - 1 or (left and rng.random() < 0.5):
+            left -= 1
+            yield row[left], row[left + 1]
+        else:
+            right += 1
+            yield row[right - 1], row[right]
 
 
 def compared(question: str) -> list[tuple[str, str]]:

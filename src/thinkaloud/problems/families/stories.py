@@ -13,8 +13,10 @@ from thinkaloud.problems.types import Demonstration, Family, Problem, Verdict, p
 
 SHE = ("Mia", "Zoe", "Ada", "Eva", "Anna", "Lily", "Nora", "Ruth", "Ella", "Maria", "Sara", "Emma")
 HE = ("Ben", "Tom", "Max", "Sam", "Leo", "Paul", "Omar", "Finn", "John", "David", "Peter", "Jack")
-THINGS = ("beads", "cards", "coins", "shells", "stamps", "nuts", "apples", "books", "pens", "stones", "eggs", "toys")
-THINGS += ("marbles", "flowers", "cookies", "sweets", "balls", "stickers", "oranges", "cups", "keys", "boxes", "fish")
+THINGS = (
+    *("beads", "cards", "coins", "shells", "stamps", "nuts", "apples", "books", "pens", "stones", "eggs", "toys"),
+    *("marbles", "flowers", "cookies", "sweets", "balls", "stickers", "oranges", "cups", "keys", "boxes", "fish"),
+)
 OPENINGS = (
     *("{name} has {count} {things}.", "{name} starts with {count} {things}.", "{name} owns {count} {things}."),
     *("There are {count} {things} in the bag of {name}.", "At first {name} has {count} {things}."),
