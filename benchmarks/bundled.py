@@ -1,8 +1,9 @@
 """How good the bundled model is: sealed problems by family, what thinking does for it, and what it says to the rest.
 
 A reply is drawn as `thinkaloud ask` draws it where nothing is said. The control that answers at once is the stage
-`direct` of the same run. What the model never learnt is measured on 200 inputs written by hand, in
-tests/fixtures/talk.jsonl, which no stage has seen; how often it refuses what it did learn, on the sealed problems.
+`direct` of the same run. What the model never learnt is measured on 200 inputs written by
+hand, in tests/fixtures/talk.jsonl, which no stage has seen; how often it refuses what it did learn, on the sealed
+problems.
 
     .venv/bin/python benchmarks/bundled.py runs/bundled --into src/thinkaloud/bundled/README.md
 """
