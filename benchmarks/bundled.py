@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from thinkaloud.base.config import load_settings
+from thinkaloud.base.errors import UserError
 from thinkaloud.base.statistics import bootstrap_mean, wilson_estimate
 from thinkaloud.inference import ReasoningModel, load
 from thinkaloud.problems import FAMILIES, Problem, draw
@@ -101,13 +102,22 @@ def talk_row(model: ReasoningModel, sealed: Sequence[Rollout]) -> dict[str, Any]
     }
 
 
+def sealed_of(name: str, count: int, levels: list[int] | None) -> list[Problem]:
+    """`count` sealed problems; half of that, or a quarter and so on, where the family has no more."""
+    while True:
+        try:
+            return draw(name, "test", count, SEALED_SEED, levels)
+        except UserError:
+            count //= 2
+
+
 def measured(run: Path, count: int, few: int) -> dict[str, Any]:
     """All numbers of a finished run."""
     recipe = load_settings(Recipe, run / "recipe.toml")
     model, direct = load(run), load(run / "checkpoints" / "direct")
     rows, budgets, sealed = {}, {}, []
     for name, family in recipe.families.items():
-        problems = draw(name, "test", count, SEALED_SEED, family.levels)
+        problems = sealed_of(name, count, family.levels)
         thinking = asked(model, problems, thinking=True)
         rows[name] = family_row(thinking, asked(direct, problems, thinking=False))
         sealed += thinking
@@ -165,7 +175,7 @@ def main() -> None:
     """Measure, write the numbers, and tell them in the card between its two marks."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder of a run of recipes/bundled.toml")
-    parser.add_argument("--count", type=int, default=2000, help="sealed problems of each family")
+    parser.add_argument("--count", type=int, default=2000, help="sealed problems of each family, if it has so many")
     parser.add_argument("--few", type=int, default=200, help="of those, for each thinking budget")
     parser.add_argument("--into", type=Path, help="the card; its text between the two marks is written anew")
     settings = parser.parse_args()
