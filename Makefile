@@ -6,17 +6,31 @@ export HF_HUB_OFFLINE := 1
 export PIP_CONSTRAINT := constraints.txt
 export PIP_BUILD_CONSTRAINT := constraints.txt
 
-.PHONY: install demo test test-slow check bench peers bench-peers bench-rl clean
+.PHONY: install page screenshot demo test test-slow check docs wheel wheel-test image bench peers bench-peers bench-rl clean
 
-install: .venv/.installed
+install: .venv/.installed .venv/.page
 
 NATIVE := CMakeLists.txt $(wildcard src/thinkaloud/engine/native/*)
 
 .venv/.installed: pyproject.toml constraints.txt $(NATIVE)
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "thinkaloud needs Python 3.11 or newer: name one, as in make install PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch .venv/.installed
+
+# The pages of `thinkaloud serve`. Where npm's registry is out of reach, the rest is installed all the same.
+PAGE := $(wildcard page/*.* page/public/* page/src/*)
+
+.venv/.page: $(PAGE) | .venv/.installed
+	$(BIN)/python page/build.py || true
+	touch .venv/.page
+
+page: .venv/.installed
+	$(BIN)/python page/build.py
+
+screenshot: install
+	$(BIN)/python page/screenshot.py
 
 demo: install
 	$(BIN)/thinkaloud demo
@@ -32,8 +46,33 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The documentation as a site: site/index.html. A link that leads nowhere is an error.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 bench: install
 	$(BIN)/python benchmarks/cpu.py
+
+# The source distribution and, built from it, the wheel: what git keeps, and the page where it was built.
+wheel: install
+	rm -rf dist build/tools build/source
+	mkdir -p build/source
+	git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents --target-directory build/source
+	if [ -d src/thinkaloud/serve/page ]; then cp -r --parents src/thinkaloud/serve/page build/source; fi
+	$(PYTHON) -m venv build/tools
+	build/tools/bin/python -m pip install --quiet --disable-pip-version-check build
+	cd build/source && PIP_CONSTRAINT=$(CURDIR)/constraints.txt PIP_BUILD_CONSTRAINT=$(CURDIR)/constraints.txt \
+		../tools/bin/python -m build --outdir $(CURDIR)/dist .
+
+# What it is in an environment of its own, without this folder: its size, and the time to the first reply.
+wheel-test: wheel
+	$(PYTHON) benchmarks/wheel.py
+
+# The image of the Dockerfile, by docker or podman; without one, its steps in a folder, and its command asked for its health.
+image:
+	@if engine=$$(command -v docker) && $$engine info > /dev/null 2>&1; then $$engine build --tag thinkaloud .; \
+	elif engine=$$(command -v podman); then $$engine build --tag thinkaloud .; \
+	else echo "no docker or podman at hand: running the steps in a folder"; $(PYTHON) benchmarks/dockerfile.py; fi
 
 # Each peer in an environment of its own, outside our constraints; one that can't be installed is left out of the table.
 PEERS ?= benchmarks/peers.toml
@@ -65,4 +104,4 @@ bench-rl: install .venv-peers/trl/.installed
 	$(BIN)/python benchmarks/rl.py $(BENCH)
 
 clean:
-	rm -rf .venv .venv-peers build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .venv-peers page/node_modules src/thinkaloud/serve/page build dist site .pytest_cache .ruff_cache .mypy_cache .hypothesis

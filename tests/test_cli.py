@@ -24,8 +24,8 @@ from thinkaloud.base.run import write_json
 from thinkaloud.cli import display
 from thinkaloud.cli.chat import greet
 from thinkaloud.cli.console import CONTROL, clean, duration, resumable, say_json, say_table
+from thinkaloud.cli.keys import Keys
 from thinkaloud.cli.main import VERBS, run
-from thinkaloud.cli.pace import Pace
 from thinkaloud.cli.recipes import find_recipe, watch
 from thinkaloud.inference import Reply, Usage
 from thinkaloud.inference.defaults import Upbringing
@@ -33,6 +33,7 @@ from thinkaloud.inference.hub import BUNDLED
 from thinkaloud.reports.evaluation import evaluation_table, numbers
 from thinkaloud.reports.load import Evaluation, evaluation_of
 from thinkaloud.text import Message, Piece
+from thinkaloud.train.pace import Pace
 from thinkaloud.train.pipeline import StageStatus, prepare
 from thinkaloud.train.recipe import Recipe
 
@@ -110,7 +111,7 @@ def test_a_mistake_is_one_clear_line_and_code_2(
 
 
 def test_ctrl_c_while_training_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         closed = []
 
         def progress(number: int = number, closed: list[bool] = closed) -> Iterator[list[StageStatus]]:
@@ -123,7 +124,7 @@ def test_ctrl_c_while_training_says_how_to_go_on(capsys: pytest.CaptureFixture[s
 
         with pytest.raises(typer.Exit) as exit:
             watch(progress())
-        assert exit.value.exit_code == 130
+        assert exit.value.exit_code == code
         assert closed == [True]
         assert "same command" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
@@ -211,8 +212,12 @@ def test_pace_counts_waiting_stages_and_those_side_by_side() -> None:
         one.progress, one.seconds = 0.5, 12.0  # 400 training tokens in 4 seconds: 100 a second
     pace.observe([*running, *waiting])
     assert pace.left(running[0], running) == pytest.approx(5.0)
-    assert pace.left(waiting[1], [*running, *waiting]) == pytest.approx(10.0), "no speed of its kind: that of all"
-    assert pace.all_left([*running, *waiting]) == pytest.approx((5 + 5 + 10 + 10) / 2)
+    assert pace.left(waiting[0], [*running, *waiting]) == pytest.approx(10.0)
+    assert pace.left(waiting[1], [*running, *waiting]) == pytest.approx(15.0), "no speed of its kind: a dearer one"
+    assert pace.all_left([*running, *waiting]) == pytest.approx(5 + 15)
+    waiting[1].needs = frozenset(["think_sft"])
+    assert pace.all_left([*running, *waiting]) == pytest.approx(5 + 10 + 15), "one after the other"
+    waiting[1].needs = frozenset()
     running[0].state, running[0].progress, running[0].seconds = "measuring", 1.0, 17.0
     pace.observe([*running, *waiting])
     clock.now = 6.0
@@ -334,8 +339,8 @@ def test_durations() -> None:
 class Stream:
     """A reply that was written beforehand; Ctrl-C may come after its first piece."""
 
-    def __init__(self, pieces: list[Piece], interrupt: bool = False) -> None:
-        self.pieces, self.interrupt, self.cancelled = pieces, interrupt, False
+    def __init__(self, pieces: list[Piece], interrupt: bool = False, thinking: bool = False) -> None:
+        self.pieces, self.interrupt, self.cancelled, self.thinking = pieces, interrupt, False, thinking
         self.reply: Reply | None = None
 
     def __iter__(self) -> Iterator[Piece]:
@@ -343,7 +348,7 @@ class Stream:
         for piece in self.pieces:
             if self.cancelled:
                 break
-            if self.interrupt:
+            if self.interrupt and not said:
                 signal.raise_signal(signal.SIGINT)
             said.append(piece)
             yield piece
@@ -351,6 +356,9 @@ class Stream:
         usage = Usage(prompt_tokens=3, thinking_tokens=4, forced_tokens=1, answer_tokens=2)
         finish = "cancelled" if self.cancelled else "stop"
         self.reply = Reply(**parts, tool_calls=(), usage=usage, finish=finish, thought_end="natural")
+
+    def answer_now(self) -> bool:
+        return self.thinking
 
     def cancel(self) -> None:
         self.cancelled = True
@@ -365,6 +373,7 @@ class Talker:
 
     asked: list[Any]
     interrupt: bool = False
+    thinking: bool = False
     path: Path = Path("stand-in")
     upbringing: Upbringing = Upbringing()
 
@@ -372,7 +381,7 @@ class Talker:
         if any("long" in message.content for message in messages if isinstance(message, Message)):
             raise UserError("the conversation does not fit: shorten it")
         self.asked.append((messages, settings))
-        return Stream(PIECES, self.interrupt)
+        return Stream(PIECES, self.interrupt, self.thinking)
 
 
 @pytest.fixture
@@ -416,6 +425,48 @@ def test_ctrl_c_ends_a_reply_and_keeps_what_is_there(talker: Talker, capsys: pyt
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_the_first_ctrl_c_of_a_thought_asks_for_the_answer(talker: Talker, capsys: pytest.CaptureFixture[str]) -> None:
+    talker.interrupt = talker.thinking = True
+    assert run(["ask", "What is 7 + 3?"]) == 0
+    assert capsys.readouterr().out.endswith("10\n")
+
+
+def test_chat_takes_wishes_for_the_next_thought(
+    talker: Talker, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [
+        "/budget 9",
+        "/effort high",
+        "/add so far",
+        "/history keep",
+        "one",
+        "/budget",
+        "two",
+        "/budget x",
+        "/effort x",
+    ]
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines)))
+    assert run(["chat"]) == 0
+    (_, first), (_, second) = talker.asked
+    wished = ("effort", "thinking_budget", "thought", "history")
+    assert [first[name] for name in wished] == ["high", 9, "so far\n", "keep"]
+    assert [second[name] for name in wished] == ["high", None, "", "keep"]
+    said = capsys.readouterr().err
+    assert "'x' makes no sense" in said and "/effort x is unknown" in said
+
+
+def test_keys_are_read_one_by_one_and_the_terminal_is_given_back() -> None:
+    termios = pytest.importorskip("termios")
+    person, terminal = os.openpty()
+    before = termios.tcgetattr(terminal)
+    pressed = Keys(terminal)
+    pressed._take()
+    os.write(person, b"a+")
+    assert [pressed.pressed(1), pressed.pressed(1), pressed.pressed()] == ["a", "+", ""]
+    pressed._give_back()
+    assert termios.tcgetattr(terminal) == before and not Keys(None).pressed() and not Keys(None).there
+
+
 def test_chat_keeps_the_conversation(
     talker: Talker, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -429,7 +480,7 @@ def test_chat_keeps_the_conversation(
         ["third"],
     ]
     assert [settings["seed"] for _, settings in talker.asked] == [0, 1, 2]
-    assert said.out.count("/exit    leave") == 2 and "there is no /nonsense" in said.out
+    assert said.out.count("/exit         leave") == 2 and "there is no /nonsense" in said.out
     assert "shorten it" in said.err and "/new" in said.err
     monkeypatch.setattr("sys.stdin", io.StringIO("only\n"))
     assert run(["chat"]) == 0, "the end of input is a way to leave"

@@ -7,7 +7,6 @@ import re
 import shlex
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
@@ -64,10 +63,11 @@ ALLOWED = {
     "problems/families/gym.py": ["catches everything"],
     "problems/sandbox/guest.py": ["catches everything"] * 3,
     "problems/verifiers/math.py": ["catches everything"] * 2,
+    "serve/desk.py": ["catches everything"],
     "text/tokenizer.py": ["catches everything"],
 }
 """Exceptions, each exactly as often as listed: the package's own version; errors of any kind from others' libraries,
-and from programs that nobody vouches for."""
+from programs that nobody vouches for, and on the one thread that all replies of a server live from."""
 
 
 # --- what is imported ---
@@ -262,8 +262,10 @@ def real_files() -> set[str]:
     patterns = [".git", *(line.strip("/") for line in (ROOT / ".gitignore").read_text().split())]
     found: set[str] = set()
     for folder, folders, files in os.walk(ROOT):
+        here = Path(folder).relative_to(ROOT)
         folders[:], files = (
-            [n for n in names if not any(fnmatch(n, p) for p in patterns)] for names in (folders, files)
+            [n for n in names if not any(fnmatch((here / n).as_posix() if "/" in p else n, p) for p in patterns)]
+            for names in (folders, files)
         )
         found |= {(Path(folder) / name).relative_to(ROOT).as_posix() for name in files}
     return found
@@ -334,24 +336,6 @@ def fault(command: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "page",
-    [
-        "README.md",
-        "CONTRIBUTING.md",
-        "docs/DATA.md",
-        "docs/ENGINE.md",
-        "docs/MODELS.md",
-        "docs/TRAINING.md",
-        "docs/VERIFIERS.md",
-    ],
-)
-def test_the_commands_of_a_page_exist(page: str) -> None:
-    shown = list(commands((ROOT / page).read_text()))
-    assert shown
-    assert {command: fault(command) for command in shown if fault(command)} == {}
-
-
-@pytest.mark.parametrize(
     "command",
     [
         "make coffee",
@@ -416,10 +400,3 @@ def test_the_module_and_its_import_load_no_torch() -> None:
         loaded = set(re.findall(r"\| +(\w+)", done.stderr))
         assert "thinkaloud" in loaded
         assert not loaded & {"torch", "numpy", "transformers", "matplotlib"}
-
-
-def test_the_version_is_the_packages() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project["version"] == thinkaloud.__version__
-    assert project["license"] == "Apache-2.0" and "Apache License" in (ROOT / "LICENSE").read_text()
-    assert os.access(ROOT / ".ci" / "run", os.X_OK)

@@ -22,7 +22,6 @@ from thinkaloud.base.errors import UserError
 from thinkaloud.base.run import read_json, read_jsonl
 from thinkaloud.cli.display import Lines
 from thinkaloud.cli.main import run as command_line
-from thinkaloud.cli.pace import Pace
 from thinkaloud.inference import load
 from thinkaloud.model import load_adapter, load_model, merge_adapter
 from thinkaloud.problems import FAMILIES, Problem, draw
@@ -37,6 +36,7 @@ from thinkaloud.train.adapter import adapted, merged, without
 from thinkaloud.train.batches import Sample, batches
 from thinkaloud.train.brought import brought
 from thinkaloud.train.data import demonstrations
+from thinkaloud.train.pace import Pace
 from thinkaloud.train.pipeline import announce, gather, prepare, statuses_of
 from thinkaloud.train.policy import logprobs_of
 from thinkaloud.train.recipe import Recipe

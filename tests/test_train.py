@@ -774,7 +774,7 @@ def test_a_whole_run_killed_on_the_way_goes_on_and_ends(tmp_path: Path, monkeypa
     assert set(states[-1]) == {"done"}
     assert load(recipe.run.dir).upbringing == Upbringing(families=("cups", "chains"), turns=1)
     run = recipe.run.dir
-    for name in ("summary.json", "report.html", "examples.json", "ledger.json", "model/model.safetensors"):
+    for name in ("summary.json", "report.html", "live.html", "examples.json", "ledger.json", "model/model.safetensors"):
         assert (run / name).stat().st_size > 0
     ledger = read_json(run / "ledger.json")
     assert set(ledger["stages"]) == set(recipe.stages)

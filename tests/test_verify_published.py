@@ -66,8 +66,3 @@ def test_doctor_reports_a_fault(capsys: pytest.CaptureFixture[str], monkeypatch:
     captured = capsys.readouterr()
     assert "exact: right instead of wrong" in captured.out
     assert "2 verdicts are not what they must be" in captured.err
-
-
-def test_doctor_without_anything_to_check_is_a_users_mistake(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["doctor"]) == 2
-    assert "doctor --verifiers" in capsys.readouterr().err

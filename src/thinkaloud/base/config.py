@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from thinkaloud.base.errors import UserError
+from thinkaloud.base.errors import UserError, told
 
 
 class Settings(BaseModel):
@@ -36,8 +36,10 @@ def load_settings(schema: type[SettingsT], path: Path, overrides: Sequence[str] 
         raw = tomllib.loads(path.read_text())
     except FileNotFoundError:
         raise UserError(f"recipe {path} does not exist: check the path, or start from one in recipes/") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"recipe {path} cannot be read ({error}): give a TOML file") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"recipe {path} cannot be read as text ({error}): give a TOML file") from None
+    except OSError as error:
+        raise UserError(f"the recipe cannot be read: {told(error) or error}") from None
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"recipe {path} is not valid TOML: {error}") from None
     for override in overrides:

@@ -41,7 +41,8 @@ class Endpoint:
         """`tries` a call (None: TRIES), `seconds` that one reply may take; UserError for what is no address."""
         parts = urllib.parse.urlsplit(url)
         if not parts.hostname or parts.username or parts.password or parts.query:
-            raise UserError(f"{url} is no server's address: write it as http://HOST:PORT/v1, the key in {KEYS[0]}")
+            shown = f"{parts.hostname} with a password or a query" if parts.hostname else url
+            raise UserError(f"{shown} is no server's address: write it as http://HOST:PORT/v1, the key in {KEYS[0]}")
         self.url, self.tries, self.seconds = url.rstrip("/"), tries or TRIES, seconds
 
     def call(self, path: str, body: Mapping[str, Any] | None = None, stop: Event | None = None) -> Any:

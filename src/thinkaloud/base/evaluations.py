@@ -13,12 +13,14 @@ from threading import Lock
 from typing import Any
 
 from thinkaloud.base.errors import UserError
-from thinkaloud.base.run import SCHEMA_VERSION, Journal, read_json, read_jsonl, write_json, write_text
+from thinkaloud.base.run import Journal, read_json, read_jsonl, write_json, write_text
 
 Row = dict[str, Any]
 Key = tuple[str, int, int | None]
 "Problem, sample, thinking budget."
 
+SCHEMA_VERSION = 1
+"Of these folders."
 LISTS = ("thinking_tokens", "tokens", "thinking", "answer", "stated", "way", "finish", "reason", "mixed")
 "Keys of a sample that an entry holds as lists, a value a sample."
 

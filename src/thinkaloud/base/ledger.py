@@ -2,6 +2,9 @@
 
 from dataclasses import asdict, dataclass, fields
 
+GENERATED = 1 / 3
+"A processed or generated token's compute (2N) in training tokens (6N)."
+
 
 @dataclass(kw_only=True)
 class Ledger:

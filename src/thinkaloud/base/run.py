@@ -13,7 +13,8 @@ from typing import Any
 
 from thinkaloud.base.errors import UserError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"Of run folders; what an older one lacks is mended in `train/older.py`."
 
 
 def write_text(path: Path, text: str) -> None:
@@ -46,8 +47,23 @@ def read_jsonl(path: Path) -> list[Any]:
     """All complete lines of a JSON-lines file; a missing file is empty, a last line cut off by a kill is left out."""
     if not path.exists():
         return []
-    lines = path.read_text().split("\n")
-    return [json.loads(line) for line in lines[:-1] if line]
+    rows = []
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1):
+        try:
+            rows += [json.loads(line)] if line else []
+        except ValueError as error:
+            raise UserError(f"{path}, line {number} is damaged ({error}): take that line out, or run it anew") from None
+    return rows
+
+
+def read_tail(path: Path, lines: int, *, most: int = 1 << 18) -> list[Any]:
+    """The last complete lines of a JSON-lines file, at most so many, looked for in its last `most` bytes."""
+    with path.open("rb") as file:
+        start = max(0, path.stat().st_size - most)
+        file.seek(start)
+        found = file.read().split(b"\n")
+    whole = found[1 if start else 0 : -1]
+    return [json.loads(line) for line in whole[-lines:] if line]
 
 
 class Journal:
@@ -67,7 +83,8 @@ class Journal:
 
     @property
     def size(self) -> int:
-        """Bytes so far."""
+        """Bytes so far, all of them on the disk now."""
+        os.fsync(self._file.fileno())
         return os.fstat(self._file.fileno()).st_size
 
     def close(self) -> None:
@@ -96,13 +113,21 @@ def environment() -> dict[str, Any]:
 
 @contextmanager
 def locked(run: Path, *, wait: bool = False) -> Iterator[None]:
-    """Hold the run folder: a second process that asks for it gets a UserError, or with `wait` its turn."""
+    """Hold the run folder: a second process that asks for it gets a UserError, or with `wait` its turn.
+
+    The system lets go of it when this process ends, however it ends.
+    """
     run.mkdir(parents=True, exist_ok=True)
-    with (run / ".lock").open("w") as file:
+    with (run / ".lock").open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
+            file.seek(0)
             raise UserError(
-                f"{run} is in use by another run: wait for it, or choose another folder with run.dir= or --out"
+                f"{run} is in use by process {file.read().strip() or 'unknown'}: wait for it, or choose another folder "
+                "with run.dir= or --out"
             ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
         yield

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from textwrap import shorten
+from typing import Any
 
 from thinkaloud.base.errors import UserError
 from thinkaloud.cli.console import complain, err, out, say
@@ -28,10 +29,15 @@ from thinkaloud.cli.talk import (
 EXAMPLES, WIDTH = 12, 68
 "Questions of a family, of which the shortest is shown, and most characters of it."
 HELP = """\
-  /new     forget the conversation and begin a new one
-  /exit    leave (so does Ctrl-D)
-  /help    this list
-  Ctrl-C ends a reply and keeps what is there; the arrow keys bring earlier lines back."""
+  /new          forget the conversation and begin a new one
+  /budget N     most tokens of a thought; /budget alone: as the effort has it
+  /effort NAME  how much to think: off, low, medium or high
+  /add TEXT     begin the next thought with this
+  /history WAY  earlier thoughts that the model sees: drop, tools or keep
+  /exit         leave (so does Ctrl-D)
+  /help         this list
+  Ctrl-C has the model answer now, or ends its answer, and leaves when pressed twice; while it speaks, a: answer now,
+  f: add a fact, +: think on, p: pause. The arrow keys bring earlier lines back."""
 
 
 def chat(
@@ -62,12 +68,15 @@ def chat(
         say(f"{talker.path}: type a question, /help or /exit", "dim")
         greet(talker.upbringing.families, single=talker.upbringing.turns == 1)
     conversation: list[Message] = []
+    wishes: dict[str, Any] = {"effort": effort, "thinking_budget": budget, "history": "tools", "thought": ""}
     turn = 0
     while (line := _read()) is not None:
         if line == "/exit":
             return
         if line == "/new":
             conversation = []
+        elif line.split(" ")[0] in ("/budget", "/effort", "/add", "/history"):
+            _wish(line, wishes)
         elif line.startswith("/"):
             say(HELP if line == "/help" else f"there is no {line.split()[0]}; this is what there is:\n{HELP}", "dim")
         elif line:
@@ -75,8 +84,7 @@ def chat(
             try:
                 stream = talker.stream(
                     asked,
-                    effort=effort,
-                    thinking_budget=budget,
+                    **wishes,
                     max_tokens=max_tokens,
                     temperature=temperature,
                     seed=seed + turn,
@@ -84,7 +92,8 @@ def chat(
             except UserError as error:
                 complain(f"{error}" + (" (/new begins a new conversation)" if conversation else ""))
                 continue
-            reply, interrupted = speak(stream, hide_thinking=hide_thinking)
+            wishes["thought"] = ""
+            reply, interrupted = speak(stream, hide_thinking=hide_thinking, hint=turn == 0)
             if interrupted:
                 err().print("(interrupted)", style="dim")
             elif reply.finish == "length":
@@ -93,6 +102,23 @@ def chat(
                 conversation = [*asked, Message("assistant", reply.answer, thinking=reply.thinking or None)]
             turn += 1
             out().out()
+
+
+def _wish(line: str, wishes: dict[str, Any]) -> None:
+    """Take a setting from a line such as "/budget 200"."""
+    command, _, value = line.partition(" ")
+    value = value.strip()
+    known = {"/effort": ("off", "low", "medium", "high"), "/history": ("drop", "tools", "keep")}
+    if command in known and value not in known[command]:
+        complain(f"{command} {value or '(nothing)'} is unknown: choose one of {', '.join(known[command])}")
+    elif command in known:
+        wishes[command[1:]] = value
+    elif command == "/add":
+        wishes["thought"] += f"{value}\n" if value else ""
+    elif value and not value.isdecimal():
+        complain(f"a budget of {value!r} makes no sense: give a number of tokens")
+    else:
+        wishes["thinking_budget"] = int(value) if value else None
 
 
 def greet(families: Sequence[str], *, single: bool) -> None:

@@ -88,16 +88,18 @@ def duration(seconds: float) -> str:
 
 @contextmanager
 def resumable() -> Iterator[None]:
-    """Ctrl-C or a polite kill ends what runs inside with code 130 and one line that says how it goes on."""
+    """Ctrl-C ends what runs inside with code 130, a polite kill with 143, and one line that says how it goes on."""
+    received = [signal.SIGINT]
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        received.append(signal.Signals(number))
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
     except KeyboardInterrupt:
-        err().print("stopped; the same command again goes on from the last checkpoint", soft_wrap=True)
-        raise typer.Exit(130) from None
+        err().print("stopped; the same command again goes on from where it was kept last", soft_wrap=True)
+        raise typer.Exit(128 + received[-1]) from None
     finally:
         signal.signal(signal.SIGTERM, before)

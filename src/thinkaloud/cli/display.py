@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from thinkaloud.cli.console import clean, duration, on_terminal
-from thinkaloud.cli.pace import Pace
+from thinkaloud.train.pace import Pace
 
 if TYPE_CHECKING:
     from thinkaloud.train.pipeline import StageStatus

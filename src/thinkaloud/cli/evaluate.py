@@ -108,7 +108,7 @@ def evaluate(
         wish = _wished(wish, wished, max_tokens, temperature)
         respondent = OwnModel(opened.engine, opened.template, wish, seed=seed)
     plan = Plan(model=name, weights=weights, sets=tuple(sets), sampling=wish, budgets=limits, seed=seed)
-    folder = out if out is not None or on is None else Path("runs/eval") / _slug(name, on)
+    folder = out if out is not None or on is None else Path("runs/eval") / slug(name, on)
     for one in sets if on is not None else ():
         words = f"{one.name}: {len(one.problems):,} problems from {one.source} ({one.licence})"
         err().print(Text(clean(words)), soft_wrap=True)
@@ -172,7 +172,7 @@ def _split(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def _slug(*names: str) -> str:
+def slug(*names: str) -> str:
     """Names as a folder's."""
     return "-".join(re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-.") for name in names)[-120:]
 

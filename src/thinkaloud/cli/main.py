@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from thinkaloud.base.errors import UserError
+from thinkaloud.base.errors import UserError, told
 from thinkaloud.cli.ask import ask
+from thinkaloud.cli.calibrate import calibrate
 from thinkaloud.cli.chat import chat
 from thinkaloud.cli.compare import compare
 from thinkaloud.cli.console import complain, say
@@ -17,6 +18,7 @@ from thinkaloud.cli.evaluate import evaluate
 from thinkaloud.cli.export import export
 from thinkaloud.cli.problems import problems
 from thinkaloud.cli.report import report
+from thinkaloud.cli.serve import serve
 from thinkaloud.cli.study import study
 from thinkaloud.cli.train import demo, train
 
@@ -24,10 +26,12 @@ VERBS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "chat": chat,
     "ask": ask,
+    "serve": serve,
     "train": train,
     "eval": evaluate,
     "study": study,
     "compare": compare,
+    "calibrate": calibrate,
     "problems": problems,
     "report": report,
     "export": export,
@@ -55,19 +59,25 @@ def application() -> typer.Typer:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line; its exit code is 0, 2 for a user's mistake, 130 for Ctrl-C."""
+    """Run one command line; its exit code is 0, 2 for a user's mistake, 130 for Ctrl-C, 143 for a polite kill."""
     words = list(arguments) or ["--help"]
     try:
         code = get_command(application()).main(words, prog_name="thinkaloud", standalone_mode=False)
     except UserError as error:
         complain(str(error))
         return 2
+    except OSError as error:
+        line = told(error)
+        if line is None:
+            raise
+        complain(line)
+        return 2
     except typer.TyperException as error:
         page = f"thinkaloud {words[0]} --help" if words[0] in VERBS else "thinkaloud --help"
         complain(f"{error.format_message().rstrip('.')} (see {page})")
         return 2
     except typer.Abort:
-        return 1
+        return 130
     return code if isinstance(code, int) else 0
 
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from thinkaloud.base.errors import UserError
-from thinkaloud.cli.console import clean, out
+from thinkaloud.cli.console import clean, err, out
+from thinkaloud.cli.keys import Keys, keys
 
 if TYPE_CHECKING:
-    from thinkaloud.inference import Reply
-    from thinkaloud.inference.model import ReplyStream
+    from thinkaloud.inference import Reply, ReplyStream
 
 ModelArgument = Annotated[
     str | None,
@@ -56,24 +56,58 @@ def chosen_model(positional: str | None, option: str | None) -> str | None:
     return positional if positional is not None else option
 
 
-def speak(stream: "ReplyStream", *, hide_thinking: bool = False) -> tuple["Reply", bool]:
-    """Print a reply as it comes; Ctrl-C ends it and keeps what is there. Returns it and whether it was interrupted."""
+HINT = "(a: answer now, f: add a fact, +: think on, p: pause; Ctrl-C: answer now, twice: leave)"
+MORE = 128
+"Tokens that + lets a thought take on top."
+
+
+def speak(stream: "ReplyStream", *, hide_thinking: bool = False, hint: bool = True) -> tuple["Reply", bool]:
+    """Print a reply as it comes. Returns it and whether it was interrupted.
+
+    Ctrl-C has the model answer now, and ends an answer; the second one raises KeyboardInterrupt. At a terminal keys say
+    more; `hint` shows which.
+    """
     console, last = out(), ""
-    with _interruptible() as interrupted:
+    with keys() as pressed, _interruptible() as interrupted:
+        cut = heard = False
+        if hint and pressed.there:
+            err().print(HINT, style="dim")
         for piece in stream:
-            if interrupted.is_set():
-                stream.cancel()
-            if piece.kind == "thinking" and hide_thinking:
+            if interrupted.is_set() and not heard:
+                heard, cut = True, not stream.answer_now()
+                if cut:
+                    stream.cancel()
+            _obey(stream, pressed)
+            if piece.kind in ("thinking", "taken_back") and hide_thinking:
                 continue
             if last and piece.kind != last:
                 console.out("\n")
             last = piece.kind
-            console.out(clean(piece.text), style={"thinking": "dim", "tool_call": "cyan"}.get(piece.kind), end="")
+            text = "(in circles: taken back)" if piece.kind == "taken_back" else clean(piece.text)
+            style = {"thinking": "dim", "taken_back": "dim italic", "tool_call": "cyan"}.get(piece.kind)
+            console.out(text, style=style, end="")
             console.file.flush()
     if last:
         console.out()
     assert stream.reply is not None
-    return stream.reply, interrupted.is_set()
+    return stream.reply, cut
+
+
+def _obey(stream: "ReplyStream", pressed: Keys) -> None:
+    """What keys ask for; whoever pauses is waited for."""
+    key = pressed.pressed()
+    if key == "p":
+        err().print("\n(paused: any key goes on)", style="dim")
+        while not key or key == "p":
+            key = pressed.pressed(0.2)
+    if key == "a":
+        stream.answer_now()
+    elif key == "+":
+        stream.think_on(MORE)
+    elif key == "f":
+        fact = pressed.line("\nfact: ")
+        if fact and not stream.add(fact):
+            err().print("(too late: its thought is over)", style="dim")
 
 
 @contextmanager

@@ -48,6 +48,7 @@ def _train(path: Path, overrides: list[str] | None) -> None:
     else:
         for line in announce(recipe):
             say(line)
+        say(f"{folder}/live.html shows how it goes")
         watch(train_recipes([recipe]))
     tell_run(folder)
     tell_next(folder, path)

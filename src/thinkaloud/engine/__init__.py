@@ -4,7 +4,7 @@ Knows neither what a token means nor what a problem is.
 """
 
 from thinkaloud.engine.choose import can_quantise
-from thinkaloud.engine.engine import Engine
-from thinkaloud.engine.types import Completion, Request
+from thinkaloud.engine.engine import Engine, Progress
+from thinkaloud.engine.types import Completion, Grammar, Request
 
-__all__ = ["Completion", "Engine", "Request", "can_quantise"]
+__all__ = ["Completion", "Engine", "Grammar", "Progress", "Request", "can_quantise"]

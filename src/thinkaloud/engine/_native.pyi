@@ -56,4 +56,6 @@ class Model:
         drawn: NDArray[np.int32],
         logprobs: NDArray[np.float32],
         threads: int,
+        kept: NDArray[np.int32] | None = None,
+        logits: NDArray[np.float32] | None = None,
     ) -> None: ...

@@ -30,7 +30,19 @@ class Backend(Protocol):
         ...
 
     def step(self, rows: Sequence[Row]) -> list[Draw | None]:
-        """The next token of each row, all of them admitted; None where its prompt is not processed yet."""
+        """The next token of each row, all of them admitted; None where its prompt is not processed yet or it pauses."""
+        ...
+
+    def grow(self, row: Row, tokens: int) -> bool:
+        """Keep room for so many more tokens of a row; false where there is none."""
+        ...
+
+    def steer(self, row: Row) -> None:
+        """A row's plan, noise or tokens have changed: what was drawn ahead is void, it goes on from its own tokens."""
+        ...
+
+    def rest(self, row: Row) -> None:
+        """A row pauses or has been woken; it keeps its place in the cache."""
         ...
 
     def release(self, row: Row) -> None:

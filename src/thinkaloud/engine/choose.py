@@ -9,7 +9,6 @@ from torch import Tensor
 
 from thinkaloud.base.errors import UserError
 from thinkaloud.engine.backend import Backend
-from thinkaloud.engine.cuda_backend import CudaBackend
 from thinkaloud.engine.gpu.matrix import GPU_FORMATS
 from thinkaloud.engine.native_backend import NativeBackend, native_available, native_runs, own_cache
 from thinkaloud.engine.torch_backend import TorchBackend
@@ -51,6 +50,8 @@ def choose_backend(
         check_gpu(model, weights)
         if cache != "auto":
             raise UserError(f"cache={cache!r} needs the native step on a CPU: leave it out on a GPU")
+        from thinkaloud.engine.cuda_backend import CudaBackend  # it brings TorchDynamo along: as long as torch itself
+
         return CudaBackend(
             model,
             weights=weights,

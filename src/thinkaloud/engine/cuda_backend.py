@@ -14,11 +14,12 @@ from torch import Tensor
 from thinkaloud.engine.blocks import BlockPool
 from thinkaloud.engine.gpu.operations import Operations, operations_for
 from thinkaloud.engine.gpu.prefill import Stretch, prefill
-from thinkaloud.engine.gpu.state import Heads, State
+from thinkaloud.engine.gpu.state import Heads, State, room_for_tokens
 from thinkaloud.engine.gpu.step import Mode, Results, Step
 from thinkaloud.engine.gpu.truncate import CANDIDATES
 from thinkaloud.engine.gpu.weights import Weights
 from thinkaloud.engine.row import Draw, Row
+from thinkaloud.engine.steered import draw_steered
 from thinkaloud.model import Transformer
 
 BLOCK = 32
@@ -33,9 +34,11 @@ class Place:
     def __init__(self, row: Row, line: int, blocks: list[int]) -> None:
         self.row, self.line, self.blocks = row, line, blocks
         self.tokens: deque[tuple[int, float]] = deque()
-        self.left = row.request.most_tokens - len(row.request.prompt_ids)
+        self.left = row.most_tokens - len(row.request.prompt_ids)
         "steps that can still bring a token, launched ones taken off"
         self.gone = False
+        self.by_hand = row.steered or bool(row.forced)
+        "whether the host draws its tokens, from logits, a launch a token"
         r = row.request
         self.mode: Mode = "free"
         if r.temperature > 0 and (r.top_p, r.top_k, r.min_p) != (1.0, 0, 0.0):
@@ -89,7 +92,7 @@ class CudaBackend:
             torch.cuda.empty_cache()  # fusing leaves holes that nothing fits into
         shape = (config.num_hidden_layers, 2, config.num_key_value_heads, BLOCK, config.head_dim)
         if cache_tokens is None:
-            cache_tokens = _cache_tokens(model, max_rows)
+            cache_tokens = room_for_tokens(model, max_rows, BLOCK)
         blocks = -(-cache_tokens // BLOCK) + 1
         cache = model.head.new_empty((*shape[:2], blocks, *shape[2:]))
         self.pool = BlockPool(blocks, BLOCK, keep=blocks)
@@ -116,6 +119,7 @@ class CudaBackend:
         self._places: dict[int, Place] = {}
         self._prompts: dict[tuple[int, ...], _Prompt] = {}
         self._running: list[Place] = []
+        self._by_hand: list[Place] = []
         self._flights: deque[_Flight] = deque()
 
     # --- rows come and go ---
@@ -133,7 +137,7 @@ class CudaBackend:
             shared = [self.pool.share(block) for block in prompt.places[0].blocks[:whole]]
         else:
             shared = self.pool.find(ids)
-        missing = -(-row.request.most_tokens // BLOCK) - len(shared)
+        missing = -(-row.most_tokens // BLOCK) - len(shared)
         if self.pool.available < missing or not self._free_lines:
             self.pool.give(shared)
             return False
@@ -141,6 +145,7 @@ class CudaBackend:
             prompt = self._prompts[ids] = _Prompt(ids, len(shared) * BLOCK)
         blocks = shared + [self.pool.take() for _ in range(missing)]
         place = self._places[row.handle] = Place(row, self._free_lines.pop(), blocks)
+        row.cached = len(shared) * BLOCK
         prompt.places.append(place)
         return True
 
@@ -159,9 +164,31 @@ class CudaBackend:
                 del self._prompts[prompt.ids]
             thread = prompt.ids[: prompt.done]
         else:
-            self._running.remove(place)
+            (self._by_hand if place in self._by_hand else self._running).remove(place)
         self.pool.remember(thread, place.blocks)
         self.pool.give(place.blocks)
+
+    def grow(self, row: Row, tokens: int) -> bool:
+        """Give a row blocks for so many more tokens, if they are there."""
+        place = self._places.get(row.handle)
+        more = 0 if place is None else -(-(row.most_tokens + tokens) // BLOCK) - len(place.blocks)
+        if place is None or self.pool.available < more:
+            return place is None
+        place.blocks += [self.pool.take() for _ in range(more)]
+        return True
+
+    def steer(self, row: Row) -> None:
+        """A row's plan, noise or tokens have changed: what was drawn ahead is void, and the host takes over."""
+        old = self._places[row.handle]
+        old.by_hand = True
+        if old in self._running:
+            new = self._places[row.handle] = Place(row, old.line, old.blocks)
+            old.gone = new.by_hand = True
+            self._running.remove(old)
+            self._by_hand.append(new)
+
+    def rest(self, row: Row) -> None:
+        """A row that pauses is not launched; what was drawn ahead stays good."""
 
     def forget(self) -> None:
         """Drop every cached prefix."""
@@ -179,10 +206,35 @@ class CudaBackend:
     @torch.inference_mode()
     def step(self, rows: Sequence[Row]) -> list[Draw | None]:
         """The next token of each row out of what has arrived; if there is none, prefill, launch ahead and wait."""
+        self._sort()
         places = [self._places[row.handle] for row in rows]
-        if not any(place.tokens for place in places):
+        drawn = self._draw_by_hand()
+        if not any(place.tokens for place in places if not place.row.paused):
             self._advance()
-        return [_next(place) for place in places]
+        return [drawn.get(place.row.handle) or _next(place) for place in places]
+
+    def _sort(self) -> None:
+        """Rows that have come to be steered go over to the host, and those that no longer are back to the device."""
+        for place in [place for place in self._running if not place.row.plain and place.row.steered]:
+            self.steer(place.row)
+        for place in (back := [place for place in self._by_hand if not place.row.needs_hand]):
+            self._by_hand.remove(place)
+            place.by_hand = False
+            place.left = place.row.most_tokens - place.row.next_position
+        if back:
+            self._write(back)
+            self._running += back
+
+    def _draw_by_hand(self) -> dict[int, Draw]:
+        """A token for each row that is steered: the device gives logits, the host draws."""
+        places = [place for place in self._by_hand if not place.row.paused]
+        if not places:
+            return {}
+        lines, rows = [place.line for place in places], [place.row for place in places]
+        self._write(places)
+        forced = [row.force() for row in rows]
+        logits = self.device_step.logits(lines)
+        return {row.handle: draw_steered(row, one, token) for row, one, token in zip(rows, logits, forced, strict=True)}
 
     def _advance(self) -> None:
         """Queue stretches of prompts and up to two launches, then take what the older one drew."""
@@ -199,7 +251,7 @@ class CudaBackend:
                 place.tokens.extend(zip(ids, logprobs, strict=True))
 
     def _launch(self) -> bool:
-        places = [place for place in self._running if place.left > 0]
+        places = [place for place in self._running if place.left > 0 and not place.row.paused]
         if not places:
             return False
         steps = self.steps or (1 if len(places) <= _FEW_ROWS else _MANY_STEPS)
@@ -249,28 +301,24 @@ class CudaBackend:
         if sources:
             cache = self.device_step.cache
             cache[:, :, self.state.send(targets, torch.int64)] = cache[:, :, self.state.send(sources, torch.int64)]
+        self._write(places)
+        self._running += [place for place in places if not place.by_hand]
+        self._by_hand += [place for place in places if place.by_hand]
+
+    def _write(self, places: Sequence[Place]) -> None:
+        """Tell the device where rows stand."""
         rows = [place.row for place in places]
         forced = [len(row.request.policy.forced_close) for row in rows if row.request.policy]
         if self.state.widen(max(forced, default=0)):
             self.device_step.forget_graphs()
         self.state.write([place.line for place in places], rows, [place.blocks for place in places])
-        self._running += places
 
 
 def _next(place: Place) -> Draw | None:
     """A place's next token as the engine takes it; the row's own automaton must agree with the device's."""
-    if not place.tokens:
+    if not place.tokens or place.row.paused:
         return None
     token, logprob = place.tokens.popleft()
     forced = place.row.force()
     assert token >= 0 and forced in (None, token), "the device's automaton is not the row's"
     return Draw(token, logprob, forced is None)
-
-
-def _cache_tokens(model: Transformer, max_rows: int) -> int:
-    """Room for the cache: half of what is free on a GPU, a gibibyte elsewhere, and no more than rows can use."""
-    config, device = model.config, model.head.device
-    width = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * model.head.element_size()
-    room = torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else 1 << 30
-    longest = -(-config.max_position_embeddings // BLOCK) * BLOCK
-    return min(room // width, max_rows * longest)

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from torch import Tensor
 
@@ -21,14 +22,21 @@ class Progress:
     "the number that `submit` gave"
     token_id: int
     "the new token"
+    logprob: float
+    "log-softmax of the raw logits at temperature 1"
+    top_logprobs: tuple[tuple[int, float], ...]
+    "the likeliest ids at its place and their log-probs, as many as were asked for"
     completion: Completion | None
     "the whole completion when this token was its last"
+    kept: int | None = None
+    "how many tokens still stand where some were taken back, this one among them; None: all do"
 
 
 class Engine:
     """Continuous batching over one model whose weights it shares with whoever trains them.
 
-    `generate` runs requests to their end; `submit`, `step` and `cancel` are the same in pieces, for streams.
+    `generate` runs requests to their end; `submit`, `step` and `cancel` are the same in pieces, for streams; whoever
+    watches a thought may `close_thought`, `insert`, `extend`, `pause` and `resume`. One thread owns an engine.
     `backend` is auto (cuda on a GPU, native on a CPU where it was built), cuda, native or torch; `weights` is auto (the
     type of the model's own), float32, bfloat16, int8, int4 or, on a GPU, fp8; `cache` is auto (float32 beside float32
     weights, else bfloat16) or, on a CPU, int8, for keys and values; `cache_tokens` bounds the cache (None: about a
@@ -64,6 +72,8 @@ class Engine:
         self._next_handle = 0
         self._waiting: deque[Row] = deque()
         self._rows: list[Row] = []
+        self._paused: set[int] = set()
+        self._held: dict[int, Progress] = {}  # what came for rows that pause
         self.generated_tokens = 0
 
     @property
@@ -125,21 +135,84 @@ class Engine:
 
     def cancel(self, handle: int) -> Completion | None:
         """End a request now and give what it has; None if it is not under way."""
-        for row in self._waiting:
-            if row.handle == handle:
-                self._waiting.remove(row)
-                return row.complete("cancelled", self.version)
-        for row in self._rows:
-            if row.handle == handle:
-                self._rows.remove(row)
-                self._backend.release(row)
-                return row.complete("cancelled", self.version)
-        return None
+        held = self._held.pop(handle, None)
+        self._paused.discard(handle)
+        if held is not None and held.completion is not None:
+            return held.completion
+        row = self._find(handle)
+        if row is None:
+            return None
+        if row in self._waiting:
+            self._waiting.remove(row)
+        else:
+            self._rows.remove(row)
+            self._backend.release(row)
+        return row.complete("cancelled", self.version)
+
+    def _find(self, handle: int) -> Row | None:
+        return next((row for row in chain(self._rows, self._waiting) if row.handle == handle), None)
+
+    # --- the client's wishes; false where they can't be had, or the request is not under way ---
+
+    def close_thought(self, handle: int, why: str = "client") -> bool:
+        """Answer now: the policy's `forced_close` is forced from the next token on. `why` is told as `thought_end`."""
+        row = self._find(handle)
+        return row is not None and row.close(why) and self._steer(row)
+
+    def insert(self, handle: int, ids: Sequence[int]) -> bool:
+        """Force ids into the thought, from the next token on, on top of `max_tokens`."""
+        row = self._find(handle)
+        policy = None if row is None else row.request.policy
+        if row is None or policy is None or not row.can_insert():
+            return False
+        if not ids or policy.close_id in ids or min(ids) < 0 or max(ids) >= self.model.config.vocab_size:
+            raise UserError("what is inserted into a thought must be ids of the vocabulary that do not close it")
+        whole = row.most_tokens + len(ids)
+        room = min(self.model.config.max_position_embeddings, self._backend.capacity())
+        if whole > room or not self._backend.grow(row, len(ids)):
+            return False
+        row.insert(ids)
+        return self._steer(row)
+
+    def extend(self, handle: int, tokens: int) -> bool:
+        """Let the thought take so many more tokens, as far as `max_tokens` and the answer's own leave room."""
+        row = self._find(handle)
+        return row is not None and row.extend(tokens) and self._steer(row)
+
+    def pause(self, handle: int) -> bool:
+        """Give a request no more tokens until `resume`; it keeps its place in the cache."""
+        return self._pause(handle, True)
+
+    def resume(self, handle: int) -> bool:
+        """Let a paused request go on."""
+        return self._pause(handle, False)
+
+    def _pause(self, handle: int, paused: bool) -> bool:
+        row = self._find(handle)
+        if row is None and handle not in self._held:
+            return False
+        (self._paused.add if paused else self._paused.discard)(handle)
+        if row is not None:
+            row.paused = paused
+            if row in self._rows:
+                self._backend.rest(row)
+        return True
+
+    def _steer(self, row: Row) -> bool:
+        if row in self._rows:
+            self._backend.steer(row)
+        return True
+
+    @property
+    def waiting(self) -> int:
+        """Requests without a row yet."""
+        return len(self._waiting)
 
     @property
     def busy(self) -> bool:
-        """Whether a request waits or runs."""
-        return bool(self._waiting or self._rows)
+        """Whether a step would do anything: paused requests wait for `resume`."""
+        held = any(handle not in self._paused for handle in self._held)
+        return held or any(not row.paused for row in chain(self._rows, self._waiting))
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """Run all to their end; completions in the order of `requests`."""
@@ -153,23 +226,47 @@ class Engine:
 
     def step(self) -> list[Progress]:
         """One token for every row whose prompt is processed: admit, run the model, see which rows are done."""
-        while self._waiting and len(self._rows) < self.max_rows and self._backend.admit(self._waiting[0]):
-            self._rows.append(self._waiting.popleft())
+        progress = [self._held.pop(handle) for handle in [*self._held] if handle not in self._paused]
+        self._admit()
         if not self._rows:
-            return []
-        progress, left = [], False
+            return progress
+        done: set[int] = set()
         for row, draw in zip(self._rows, self._backend.step(self._rows), strict=True):
             if draw is None:
                 continue
-            row.append(draw)
             self.generated_tokens += 1
-            finish = row.finish
+            kept = len(row.ids) if row.refuses(draw) else row.append(draw)
+            if row.changed or kept is not None:
+                row.changed = False
+                self._backend.steer(row)
+            finish = row.finish if kept is None else None
             completion = None
             if finish is not None:
-                completion, left = row.complete(finish, self.version), True
+                completion = row.complete(finish, self.version)
+                done.add(row.handle)
                 self._backend.release(row)
-            progress.append(Progress(handle=row.handle, token_id=draw.token_id, completion=completion))
-        if left:
-            done = {one.handle for one in progress if one.completion is not None}
+            one = Progress(
+                handle=row.handle,
+                token_id=draw.token_id,
+                logprob=draw.logprob,
+                top_logprobs=draw.top,
+                completion=completion,
+                kept=kept,
+            )
+            if row.paused:  # since before its prompt was through: its first token is kept for later
+                self._held[row.handle] = one
+                if finish is None:
+                    self._backend.rest(row)
+            else:
+                progress.append(one)
+        if done:
             self._rows = [row for row in self._rows if row.handle not in done]
         return progress
+
+    def _admit(self) -> None:
+        while self._waiting and len(self._rows) < self.max_rows:
+            row = next((row for row in self._waiting if not row.paused), None)
+            if row is None or not self._backend.admit(row):
+                return
+            self._waiting.remove(row)
+            self._rows.append(row)

@@ -15,6 +15,7 @@ from thinkaloud.engine.blocks import BlockPool
 from thinkaloud.engine.draft import Drafts
 from thinkaloud.engine.placement import Place, Placement
 from thinkaloud.engine.row import Draw, Row
+from thinkaloud.engine.steered import draw_steered
 from thinkaloud.model import Transformer
 from thinkaloud.model.memory import cache_bytes
 
@@ -100,6 +101,18 @@ class NativeBackend:
         """Take in a row if the blocks that it may come to need are there."""
         return self.placement.admit(row)
 
+    def grow(self, row: Row, tokens: int) -> bool:
+        """Keep room for so many more tokens of a row, if it is there."""
+        return self.placement.grow(row, tokens)
+
+    def steer(self, row: Row) -> None:
+        """A row's plan, noise or tokens have changed: what was drawn ahead is void."""
+        self.placement.steer(row)
+
+    def rest(self, row: Row) -> None:
+        """A row pauses or has been woken."""
+        self.placement.rest(row)
+
     def release(self, row: Row) -> None:
         """A row is done: what it has come to stays known for those who continue it."""
         self.placement.release(row)
@@ -157,15 +170,16 @@ class NativeBackend:
             ids, positions, lines = (np.concatenate(column) for column in zip(*parts, strict=True))
             slots = np.array([at.places[row.handle].slot for row in drawing], dtype=np.int32)
         forced = [row.force() for row in drawing]
-        drawn, logprobs = self._run(ids, positions, lines, sources, slots, forced, threads)
+        drawn, logprobs, own = self._run(ids, positions, lines, sources, slots, forced, threads, drawing)
         for prompt in finished:
             at.start(prompt)
         at.newest[slots] = drawn
         at.positions[slots] += 1
-        return ready | {
+        draws = {
             row.handle: Draw(token, logprob, force is None)
             for row, token, logprob, force in zip(drawing, drawn.tolist(), logprobs.tolist(), forced, strict=True)
         }
+        return ready | draws | own
 
     def _step_ahead(self, threads: int) -> dict[int, Draw]:
         """A token for each of a few rows: drawn ahead, or now, together with some behind guessed tokens."""
@@ -198,7 +212,8 @@ class NativeBackend:
             slots += [place.slot] * (1 + len(guess))
             force += [forced, *[None] * len(guess)]
         lines = np.array(slots, dtype=np.int32)
-        found = self._run(
+        behind = [row for row, _, guess, _ in work for _ in range(1 + len(guess))]
+        tokens, logprobs, own = self._run(
             np.array(ids, dtype=np.int32),
             np.array(positions, dtype=np.int32),
             lines,
@@ -206,11 +221,12 @@ class NativeBackend:
             lines,
             force,
             threads,
+            behind,
         )
-        drawn = list(zip(*(column.tolist() for column in found), strict=True))
+        drawn = list(zip(tokens.tolist(), logprobs.tolist(), strict=True))
         start = 0
         for row, place, guess, forced in work:
-            draws[row.handle] = Draw(drawn[start][0], drawn[start][1], forced is None)
+            draws[row.handle] = own.get(row.handle) or Draw(drawn[start][0], drawn[start][1], forced is None)
             at.newest[place.slot] = drawn[start][0]
             at.positions[place.slot] += 1
             for index, guessed in enumerate(guess):
@@ -242,11 +258,17 @@ class NativeBackend:
         slots: NDArray[np.int32],
         forced: Sequence[int | None],
         threads: int,
-    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """The call: tokens in, draws behind those at `sources` out."""
+        rows: Sequence[Row],
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32], dict[int, Draw]]:
+        """The call: tokens in, draws behind those at `sources` out, `rows` the row of each; and those of steered rows,
+        made here."""
         at = self.placement
         drawn = np.empty(len(sources), dtype=np.int32)
         logprobs = np.empty(len(sources), dtype=np.float32)
+        steered = [index for index, row in enumerate(rows) if not row.plain and row.steered]
+        logits = np.empty((len(steered), self.model.config.vocab_size), dtype=np.float32)
+        kept = np.full(len(sources), -1, dtype=np.int32)
+        kept[steered] = range(len(steered))
         self.native.step(
             ids,
             positions,
@@ -260,5 +282,11 @@ class NativeBackend:
             drawn,
             logprobs,
             threads,
+            *((kept, logits) if steered else ()),
         )
-        return drawn, logprobs
+        own = {}
+        for line, index in enumerate(steered):
+            row = rows[index]
+            own[row.handle] = draw_steered(row, torch.from_numpy(logits[line]), forced[index])
+            drawn[index] = own[row.handle].token_id
+        return drawn, logprobs, own

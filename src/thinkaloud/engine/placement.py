@@ -56,6 +56,7 @@ class Placement:
         self.prompts: deque[Prompt] = deque()
         self._fresh: dict[tuple[int, ...], Prompt] = {}  # prompts not begun, which rows may still join
         self.running: list[Row] = []
+        self._resting: list[Row] = []  # paused, their blocks kept
         self._slots: NDArray[np.int32] | None = None  # of the running rows; None once those have changed
 
     def admit(self, row: Row) -> bool:
@@ -63,7 +64,7 @@ class Placement:
         ids = row.request.prompt_ids
         waiting = self._fresh.get(ids)
         whole = len(ids) // self.pool.size
-        owed = -(-row.request.most_tokens // self.pool.size) - whole
+        owed = -(-row.most_tokens // self.pool.size) - whole
         for_prompt = 0 if waiting else -(-len(ids) // self.pool.size)
         if self.pool.available - self.promised < owed + for_prompt:
             return False
@@ -75,10 +76,13 @@ class Placement:
         slot = self.free.pop()
         self.places[row.handle] = Place(slot, owed)
         self.promised += owed + for_prompt
+        self._set(slot, row)
+        return True
+
+    def _set(self, slot: int, row: Row) -> None:
         request = row.request
         self.keys[slot] = row.key
         self.settings[slot] = (request.temperature, request.top_p, request.min_p, request.top_k)
-        return True
 
     def release(self, row: Row) -> None:
         """A row is done: what it has come to stays known for those who continue it."""
@@ -94,10 +98,38 @@ class Placement:
                         del self._fresh[prompt.ids]
                     self._end_prompt(prompt)
                 return
-        self.running.remove(row)
+        (self._resting if row in self._resting else self.running).remove(row)
         self._slots = None
         self.pool.remember((*row.request.prompt_ids, *row.ids[:-1]), place.blocks)
         self.pool.give(place.blocks)
+
+    def grow(self, row: Row, tokens: int) -> bool:
+        """Promise a row blocks for so many more tokens, if they are there."""
+        more = -(-(row.most_tokens + tokens) // self.pool.size) - -(-row.most_tokens // self.pool.size)
+        if row.handle in self.places:
+            if self.pool.available - self.promised < more:
+                return False
+            self.places[row.handle].owed += more
+            self.promised += more
+        return True
+
+    def steer(self, row: Row) -> None:
+        """Go on from a row's own tokens."""
+        place = self.places[row.handle]
+        place.ahead.clear()
+        place.drafts = None
+        self._set(place.slot, row)
+        if row.ids:
+            self.newest[place.slot] = row.ids[-1]
+            self.positions[place.slot] = row.next_position - 1
+
+    def rest(self, row: Row) -> None:
+        """Let a row rest or go on, once its prompt is through."""
+        old, new = (self.running, self._resting) if row.paused else (self._resting, self.running)
+        if row in old:
+            old.remove(row)
+            new.append(row)
+            self._slots = None
 
     def _end_prompt(self, prompt: Prompt) -> None:
         self.pool.give(prompt.blocks)
@@ -145,6 +177,8 @@ class Placement:
         del self._fresh[prompt.ids]
         prompt.blocks = self.pool.find(prompt.ids[:-1])
         prompt.done = len(prompt.blocks) * self.pool.size
+        for row in prompt.rows:
+            row.cached = prompt.done
         self.tables[prompt.slot, : len(prompt.blocks)] = prompt.blocks
         self._pay(prompt, len(prompt.blocks))
 

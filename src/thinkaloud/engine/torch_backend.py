@@ -10,6 +10,7 @@ from torch import Tensor
 from thinkaloud.engine.packed import PackedTransformer, can_pack
 from thinkaloud.engine.row import Draw, Row
 from thinkaloud.engine.sampling import Sampler, uniforms
+from thinkaloud.engine.steered import draw_steered
 from thinkaloud.model import KVCache, Transformer
 
 
@@ -44,6 +45,22 @@ class TorchBackend:
         self._new.append(row)
         return True
 
+    def grow(self, row: Row, tokens: int) -> bool:
+        """There is always room."""
+        return True
+
+    def rest(self, row: Row) -> None:
+        """A row that pauses says its last token again in every step, and nothing comes of it."""
+
+    @torch.inference_mode()
+    def steer(self, row: Row) -> None:
+        """A row's plan, noise or tokens have changed: it goes on from its own tokens."""
+        for index, one in enumerate(self._rows):
+            if one is row and row.ids:
+                assert self._cache is not None
+                self._cache.lengths[index] = row.next_position - 1
+        self._rows_changed()
+
     def release(self, row: Row) -> None:
         """A row is done."""
         if row in self._new:
@@ -70,10 +87,13 @@ class TorchBackend:
     def step(self, rows: Sequence[Row]) -> list[Draw | None]:
         """Drop the rows that are done, run the model on the others' newest tokens, prefill new rows, draw."""
         self._drop()
-        if self._rows:
+        if not all(row.paused for row in self._rows):
             assert self._cache is not None
             newest = torch.tensor([[row.ids[-1]] for row in self._rows], device=self._logits.device)
             self._logits = self._runner.logits(self._runner.extend(newest, self._cache)[:, 0])
+            for index, row in enumerate(self._rows):
+                if row.paused:  # it said its last token once more, in the same place
+                    self._cache.lengths[index] -= 1
         self._prefill_new()
         if not self._rows:
             return []
@@ -117,19 +137,25 @@ class TorchBackend:
         self._keys = np.array([row.key for row in self._rows], dtype=np.uint64)
         self._sampler = Sampler([row.request for row in self._rows], self.model.head.device)
 
-    def _draw(self) -> list[Draw]:
+    def _draw(self) -> list[Draw | None]:
+        """A token for each row but those that pause; a row just prefilled gets its first one all the same."""
         assert self._sampler is not None and self._cache is not None
         positions = self._cache.lengths.cpu().numpy()
         ids, logprobs = self._sampler(self._logits, uniforms(self._keys, positions))
-        forced = [None if row.handle in self._gone else row.force() for row in self._rows]
+        idle = [row.handle in self._gone or (row.paused and bool(row.ids)) for row in self._rows]
+        forced = [None if none else row.force() for row, none in zip(self._rows, idle, strict=True)]
         for index, token in enumerate(forced):
             if token is not None:
                 ids[index] = token
                 logprobs[index] = torch.log_softmax(self._logits[index].float(), -1)[token]
-        return [
-            Draw(*draw)
-            for draw in zip(ids.tolist(), logprobs.tolist(), (token is None for token in forced), strict=True)
+        draws: list[Draw | None] = [
+            None if none else Draw(token, logprob, force is None)
+            for token, logprob, force, none in zip(ids.tolist(), logprobs.tolist(), forced, idle, strict=True)
         ]
+        for index, row in enumerate(self._rows):
+            if not row.plain and not idle[index] and row.steered:
+                draws[index] = draw_steered(row, self._logits[index], forced[index])
+        return draws
 
     def _drop(self) -> None:
         """Let go of finished rows once they are a tenth of the batch: dropping copies the cache of those that stay."""

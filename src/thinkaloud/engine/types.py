@@ -1,9 +1,23 @@
 """What goes into an engine and what comes out. A thread of thought is its token ids: continuing is all there is."""
 
 from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from thinkaloud.base.errors import UserError
 from thinkaloud.text.policy import ThinkingPolicy
+
+
+class Grammar(Protocol):
+    """What an answer may say, token by token. It moves as the answer grows, so each request has its own."""
+
+    def allowed(self) -> NDArray[np.bool_]:
+        """Which ids may come next, bool [vocabulary]; ids past its end may not. At least one may."""
+
+    def advance(self, token_id: int) -> None:
+        """This id, an allowed one, has come."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +48,12 @@ class Request:
     "ids that end the completion (and are its last token); empty to go on until max_tokens"
     policy: ThinkingPolicy | None = None
     "how the thought is bounded; None samples freely"
+    grammar: Grammar | None = field(default=None, compare=False)
+    "what the answer, not the thought, may say; log-probs stay those of the raw logits"
+    bias: tuple[tuple[int, float], ...] = ()
+    "pairs of an id and what is added to its logit whenever a token is sampled"
+    top_logprobs: int = 0
+    "of how many of the likeliest tokens, at each place, the log-probs are given"
 
     def __post_init__(self) -> None:
         faults = {
@@ -43,6 +63,7 @@ class Request:
             f"top_p is {self.top_p}: give a number above 0 and up to 1": not 0 < self.top_p <= 1,
             f"top_k is {self.top_k}: give 0 (all) or more": self.top_k < 0,
             f"min_p is {self.min_p}: give a number from 0 to 1": not 0 <= self.min_p <= 1,
+            f"top_logprobs is {self.top_logprobs}: give 0 or more": self.top_logprobs < 0,
         }
         for message, wrong in faults.items():
             if wrong:
@@ -70,6 +91,12 @@ class Completion:
     finish: str
     "'stop' (a stop id), 'length' (max_tokens) or 'cancelled'"
     thought_end: str
-    "'natural', 'budget' (the policy closed it), 'open' (it never ended) or 'none' (no thought)"
+    "'natural', 'budget', 'early', 'loop' or 'client' (who had it closed), 'open' (never) or 'none' (no thought)"
     version: int
     "version of the weights that sampled it"
+    top_logprobs: tuple[tuple[tuple[int, float], ...], ...] = ()
+    "of each token the likeliest ids at its place with their log-probs, where they were asked for"
+    cached_tokens: int = field(default=0, compare=False)
+    "tokens of the prompt that were known from before and not processed again"
+    discarded_tokens: int = 0
+    "sampled tokens that were taken back and are not among token_ids"

@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 
 from thinkaloud.base.errors import UserError
-from thinkaloud.base.hub import fetch
 
 BUNDLED = Path(__file__).parent.parent / "bundled"
 "The model in the package."
@@ -33,5 +32,7 @@ def locate(path: str | Path | None, *, offline: bool = False) -> Path:
             f"{folder} is not a folder: give a run's folder, one that holds a checkpoint, or a model's name on the hub "
             "such as Qwen/QwQ-32B"
         )
+    from thinkaloud.base.hub import fetch  # only here: a folder needs no client of the hub
+
     name, _, revision = path.partition("@")
     return fetch(name, FILES, revision=revision or None, offline=offline)

@@ -74,12 +74,13 @@ def load(
     )
     if device == "cuda":
         engine = Engine(transformer, weights=quantize or "auto", cache=cache)
-        return ReasoningModel(folder, transformer, tokenizer, engine=engine)
+        return ReasoningModel(folder, transformer, tokenizer, engine=engine, changed=adapter is not None)
     if quantize is not None:
         quantise_model(transformer, quantize)
     able = can_quantise(transformer)
     engine = Engine(transformer, weights=quantize if quantize and able else "auto", cache=cache if able else "auto")
-    return ReasoningModel(folder, transformer, tokenizer, engine=engine)
+    changed = adapter is not None or bool(quantize and not able)
+    return ReasoningModel(folder, transformer, tokenizer, engine=engine, changed=changed)
 
 
 def open_transformer(

@@ -1,75 +1,24 @@
 """A loaded model: `ask` it, `stream` its reply; ids in and ids out underneath."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 from weakref import WeakValueDictionary
 
 import torch
 
 from thinkaloud.base.errors import UserError
-from thinkaloud.engine import Completion, Engine, Request
+from thinkaloud.engine import Completion, Engine, Progress, Request
+from thinkaloud.inference.asking import ANSWER_FLOOR, EFFORTS, SOFT_FROM, AskSettings, Conversation, conversation_of
+from thinkaloud.inference.calibration import ExitRule, calibration_of
 from thinkaloud.inference.defaults import defaults_of, end_ids, upbringing_of
+from thinkaloud.inference.exiting import ExitingStream
+from thinkaloud.inference.replies import Reply, ReplyStream, Taker
 from thinkaloud.model import Transformer
-from thinkaloud.text import ChatTemplate, Message, Piece, StreamParser, Tokenizer, ToolCall
-
-EFFORTS: dict[str, float | None] = {"off": 0.0, "low": 1 / 8, "medium": 1 / 2, "high": None}
-"Share of max_tokens that an effort lets the thought take; None: as much as it likes. Plain shares, not calibrated."
-
-
-@dataclass(frozen=True, kw_only=True)
-class Usage:
-    """The token ledger of a reply: completion_tokens = thinking_tokens + forced_tokens + answer_tokens."""
-
-    prompt_tokens: int
-    "tokens of the rendered conversation"
-    thinking_tokens: int
-    "sampled tokens of the thought, its closing tag included"
-    forced_tokens: int
-    "tokens that the budget forced in order to close the thought"
-    answer_tokens: int
-    "sampled tokens after the thought, the end of turn included"
-
-    @property
-    def completion_tokens(self) -> int:
-        """All tokens after the prompt."""
-        return self.thinking_tokens + self.forced_tokens + self.answer_tokens
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reply:
-    """What the model said."""
-
-    thinking: str
-    "the monologue"
-    answer: str
-    "the answer"
-    tool_calls: tuple[ToolCall, ...]
-    "calls it asks for"
-    usage: Usage
-    "what it cost"
-    finish: str
-    "'stop', 'length' or 'cancelled'"
-    thought_end: str
-    "'natural', 'budget', 'open' (never ended) or 'none' (no thought)"
-
-
-Conversation = str | Sequence[Message | dict[str, object]]
-"A question, or messages: ours or OpenAI's dictionaries."
-
-
-class AskSettings(TypedDict, total=False):
-    """The settings of `ReasoningModel.stream`, where their meaning and defaults stand."""
-
-    effort: str
-    thinking_budget: int | None
-    max_tokens: int | None
-    temperature: float | None
-    top_p: float | None
-    top_k: int | None
-    min_p: float | None
-    seed: int
+from thinkaloud.text import ChatTemplate, Tokenizer
+from thinkaloud.text.grammar import TokenGrammar, json_grammar, tool_grammar
+from thinkaloud.text.template import History, Tool
 
 
 class ReasoningModel:
@@ -79,8 +28,15 @@ class ReasoningModel:
     """
 
     def __init__(
-        self, path: Path, transformer: Transformer, tokenizer: Tokenizer, *, engine: Engine | None = None
+        self,
+        path: Path,
+        transformer: Transformer,
+        tokenizer: Tokenizer,
+        *,
+        engine: Engine | None = None,
+        changed: bool = False,
     ) -> None:
+        """`changed`: the weights are no longer those of the folder, so that its calibration says nothing of them."""
         self.path = path
         self.transformer = transformer
         self.tokenizer = tokenizer
@@ -88,7 +44,8 @@ class ReasoningModel:
         self.upbringing = upbringing_of(path)
         self.template = ChatTemplate(tokenizer, end_ids=end_ids(path, transformer.config.vocab_size))
         self.engine = Engine(transformer) if engine is None else engine
-        self._streams: WeakValueDictionary[int, ReplyStream] = WeakValueDictionary()
+        self.calibration = None if changed else calibration_of(path, self.engine.weights)
+        self._streams: WeakValueDictionary[int, Taker] = WeakValueDictionary()
 
     def ask(self, messages: Conversation, **settings: Unpack[AskSettings]) -> Reply:
         """The whole reply to a question or a conversation; settings as for `stream`."""
@@ -111,28 +68,49 @@ class ReasoningModel:
         top_p: float | None = None,
         top_k: int | None = None,
         min_p: float | None = None,
+        max_accuracy_loss: float | None = None,
+        kind: str | None = None,
         seed: int = 0,
-    ) -> "ReplyStream":
+        sample: int = 0,
+        stop: Sequence[str] = (),
+        tools: Sequence[Tool] | None = None,
+        tool_choice: str = "auto",
+        parallel: bool = True,
+        schema: Mapping[str, Any] | None = None,
+        history: History = "tools",
+        thought: str = "",
+        bias: Mapping[int, float] | None = None,
+        logprobs: bool = False,
+        top_logprobs: int = 0,
+        careful: bool = True,
+    ) -> ReplyStream:
         """Pieces of thought and answer as they come; the iterator's value is the whole `Reply`.
 
         `effort` is off, low, medium or high; `thinking_budget` bounds the thought in tokens and goes before effort.
-        What is None is the checkpoint's own wish, `self.defaults`. Raises UserError for unknown settings and for a
-        conversation that does not fit.
+        `max_accuracy_loss` lets the thought end early where that loses at most this share of the answers that the whole
+        thought would get right, for a calibrated model at its calibrated temperature; effort does not bound it then.
+        `kind` is the kind of question, as the calibration names it, where that is known: docs/EXITS.md.
+        `sample` tells apart several replies under one seed. `stop`: the answer, not the thought, ends before any of
+        these strings. `tool_choice` is auto, none, required or the name of the one tool to call, and without
+        `parallel` the reply ends with its first call; `schema` is the JSON Schema that the answer must fit: {} for any
+        JSON object. `history` says which earlier thoughts the model sees: drop (none), tools (those of a running tool
+        loop) or keep (all). `thought` is a beginning of the thought to go on from. `bias` is added to the logits of
+        ids. `logprobs` fills `Reply.tokens`, each with the `top_logprobs` likeliest ids at its place. `careful`: the
+        thought is closed at the end of a sentence where its budget runs out, taken back where it goes round in circles,
+        and always followed by an answer; off, as in training and evaluation, the budget alone cuts it. What is None is
+        the checkpoint's own wish, `self.defaults`. Raises UserError for unknown settings and for a conversation that
+        does not fit.
         """
         if effort not in EFFORTS:
             raise UserError(f"effort {effort!r} is unknown: choose one of {', '.join(EFFORTS)}")
-        given: dict[str, Any] = {
-            "max_tokens": max_tokens,
-            "temperature": temperature,
-            "top_p": top_p,
-            "top_k": top_k,
-            "min_p": min_p,
-        }
+        given: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p}
+        given |= {"top_k": top_k, "min_p": min_p}
         sampling = replace(self.defaults, **{name: value for name, value in given.items() if value is not None})
         thinking = effort != "off"
-        share = EFFORTS[effort]
-        prompt = self.template.prompt(_conversation(messages), thinking=thinking)
-        room = self.transformer.config.max_position_embeddings - len(prompt)
+        shown = tools if tool_choice != "none" else None
+        prompt = self.template.prompt(conversation_of(messages), thinking=thinking, tools=shown, history=history)
+        begun = self.template.begin_thought(thought, thinking=thinking) if thought else []
+        room = self.transformer.config.max_position_embeddings - len(prompt) - len(begun)
         room -= len(self.template.policy(thinking=thinking).forced_close)
         if room < 1:
             raise UserError(
@@ -140,20 +118,104 @@ class ReasoningModel:
                 f"{self.transformer.config.max_position_embeddings}: shorten it, or load with a larger context"
             )
         tokens = min(sampling.max_tokens, room)
-        if thinking_budget is None and share is not None:
-            thinking_budget = int(share * tokens)
+        rule = None if max_accuracy_loss is None else self._rule(max_accuracy_loss, kind, temperature)
+        if thinking_budget is None and max_accuracy_loss is None:
+            thinking_budget = self._budget(effort, kind, tokens)
+        grammar = self._grammar(schema, tools, tool_choice)
+        floor = ANSWER_FLOOR if grammar is None else max(ANSWER_FLOOR, min(512, tokens // 2))
+        policy = self.template.policy(
+            thinking=thinking,
+            budget=thinking_budget,
+            answer_floor=floor,
+            begun=bool(begun),
+            soft_from=SOFT_FROM if careful else None,
+            must_answer=careful,
+            rescue=careful,
+        )
         request = Request(
-            prompt_ids=tuple(prompt),
+            prompt_ids=(*prompt, *begun),
             max_tokens=tokens,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             top_k=sampling.top_k,
             min_p=sampling.min_p,
             seed=seed,
+            sample=sample,
             stop_ids=self.template.stop_ids,
-            policy=self.template.policy(thinking=thinking, budget=thinking_budget),
+            policy=policy,
+            grammar=grammar,
+            bias=tuple((bias or {}).items()),
+            top_logprobs=top_logprobs,
         )
-        return ReplyStream(self, request, thinking)
+        told = logprobs or top_logprobs > 0
+        free = policy.starts_thinking and not (grammar or bias or begun or shown)
+        if rule is not None and self.calibration is not None and free:
+            most = self.calibration.probe_tokens
+            return ExitingStream(self, request, rule, probe_tokens=most, stop=stop, logprobs=told)
+        return ReplyStream(self, request, thinking=thinking, parallel=parallel, begun=begun, stop=stop, logprobs=told)
+
+    def _budget(self, effort: str, kind: str | None, tokens: int) -> int | None:
+        """The thinking budget that an effort means: measured, else a share of the tokens."""
+        share = EFFORTS[effort]
+        if self.calibration is not None and share != 0:
+            return self.calibration.of(kind).budgets[effort]
+        return None if share is None else int(share * tokens)
+
+    def _rule(self, risk: float, kind: str | None, temperature: float | None) -> ExitRule | None:
+        """When a thought may end at this risk; None: not before its end."""
+        if not 0 <= risk <= 1:
+            raise UserError(f"max_accuracy_loss is {risk}: give a share from 0 to 1, such as 0.01")
+        if self.calibration is None:
+            raise UserError(
+                "max_accuracy_loss needs a calibration of this model: run thinkaloud calibrate MODEL, or leave it out"
+            )
+        if temperature not in (None, self.calibration.temperature):
+            raise UserError(
+                f"max_accuracy_loss was calibrated at temperature {self.calibration.temperature:g}, not at "
+                f"{temperature:g}: leave one of them out"
+            )
+        return self.calibration.rule(risk, kind)
+
+    def go_on(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        max_tokens: int = 64,
+        seed: int = 0,
+        sample: int = 0,
+        stop: Sequence[str] = (),
+        logprobs: bool = False,
+        top_logprobs: int = 0,
+        **sampling: float | None,
+    ) -> ReplyStream:
+        """A text that goes on as it stands, or ids: no template and no thought; all of the reply is its answer.
+
+        `sampling` is temperature, top_p, top_k and min_p, each the checkpoint's own wish where it is None.
+        """
+        wish = asdict(self.defaults) | {name: value for name, value in sampling.items() if value is not None}
+        request = Request(
+            **wish | {"max_tokens": max_tokens},
+            prompt_ids=tuple(self.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt),
+            seed=seed,
+            sample=sample,
+            stop_ids=self.template.stop_ids,
+            top_logprobs=top_logprobs,
+        )
+        return ReplyStream(self, request, plain=True, stop=stop, logprobs=logprobs or top_logprobs > 0)
+
+    def _grammar(
+        self, schema: Mapping[str, Any] | None, tools: Sequence[Tool] | None, tool_choice: str
+    ) -> TokenGrammar | None:
+        """What the answer must keep to; None: nothing."""
+        if tool_choice not in ("auto", "none"):
+            named = [one for one in tools or () if tool_choice in ("required", one.get("function", one).get("name"))]
+            if schema is not None or not named:
+                raise UserError(
+                    f"tool_choice {tool_choice!r} can't be had: give auto, none, required or the name of one of the "
+                    "tools, and no schema beside it"
+                )
+            return tool_grammar(self.tokenizer, named, required=True, stop_ids=self.template.stop_ids)
+        return None if schema is None else json_grammar(self.tokenizer, schema, stop_ids=self.template.stop_ids)
 
     def generate_ids(
         self,
@@ -186,19 +248,30 @@ class ReasoningModel:
         handles = self.engine.submit_all(requests)
         done: dict[int, Completion] = {}
         while not done.keys() >= set(handles):
-            done |= self._advance()
+            done |= self.advance()
         return [done[handle] for handle in handles]
 
-    def _advance(self) -> dict[int, Completion]:
-        """One step of the engine: every open stream takes its token, whoever asked for it. Gives what was completed."""
+    def watch(self, stream: Taker) -> None:
+        """Give a stream the tokens of its request from now on, for as long as somebody holds it."""
+        self._streams[stream.handle] = stream
+
+    def advance(self) -> dict[int, Completion]:
+        """One step of the engine: every open stream takes its token, whoever asked for it. Gives what was completed.
+
+        The thread that calls it owns the model: it alone may start, steer and cancel replies.
+        """
         done: dict[int, Completion] = {}
         for progress in self.engine.step():
             if progress.completion is not None:
                 done[progress.handle] = progress.completion
-            stream = self._streams.get(progress.handle)
-            if stream is not None:
-                stream.take(progress.token_id, progress.completion)
+            self.hear(progress)
         return done
+
+    def hear(self, progress: Progress) -> None:
+        """What a step of the engine added to one request goes to its stream, where one is open."""
+        stream = self._streams.get(progress.handle)
+        if stream is not None:
+            stream.take(progress)
 
     @torch.inference_mode()
     def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
@@ -218,63 +291,3 @@ class ReasoningModel:
             logits = self.transformer.logits(self.transformer(ids)).float()[0, :-1]
             result.append(torch.log_softmax(logits, -1).gather(1, ids[0, 1:, None])[:, 0].tolist())
         return result
-
-
-class ReplyStream(Iterator[Piece]):
-    """Iterates over pieces; at its end StopIteration carries the `Reply`. `cancel` ends it early and keeps the rest."""
-
-    def __init__(self, model: ReasoningModel, request: Request, thinking: bool) -> None:
-        self._model = model
-        self._request = request
-        self._parser = StreamParser(model.template, thinking)
-        self._handle = model.engine.submit(request)
-        model._streams[self._handle] = self
-        self._pieces: list[Piece] = []
-        self.reply: Reply | None = None
-
-    def __next__(self) -> Piece:
-        while not self._pieces:
-            if self.reply is not None:
-                raise StopIteration(self.reply)
-            self._model._advance()
-        return self._pieces.pop(0)
-
-    def take(self, token_id: int, completion: Completion | None) -> None:
-        """The model's next token, and the completion if it is the last."""
-        self._pieces += self._parser.feed([token_id])
-        if completion is not None:
-            self._end(completion)
-
-    def cancel(self) -> Reply:
-        """End the reply now."""
-        if self.reply is None:
-            completion = self._model.engine.cancel(self._handle)
-            assert completion is not None
-            self._end(completion)
-        assert self.reply is not None
-        return self.reply
-
-    def _end(self, completion: Completion) -> None:
-        self._pieces += self._parser.finish()
-        message = self._parser.message
-        forced = len(completion.sampled) - sum(completion.sampled)
-        usage = Usage(
-            prompt_tokens=len(self._request.prompt_ids),
-            thinking_tokens=completion.thinking_tokens,
-            forced_tokens=forced,
-            answer_tokens=sum(completion.sampled) - completion.thinking_tokens,
-        )
-        self.reply = Reply(
-            thinking=message.thinking or "",
-            answer=message.content,
-            tool_calls=message.tool_calls,
-            usage=usage,
-            finish=completion.finish,
-            thought_end=completion.thought_end,
-        )
-
-
-def _conversation(messages: Conversation) -> list[Message]:
-    if isinstance(messages, str):
-        return [Message("user", messages)]
-    return [message if isinstance(message, Message) else Message.from_dict(message) for message in messages]

@@ -56,7 +56,10 @@ class Checkpoint:
                 if name not in wanted:
                     raise UserError(f"{shard} holds {name}, which this architecture does not have: check config.json")
                 if shape != wanted[name]:
-                    raise UserError(f"{shard}: {name} has shape {list(shape)}, config.json says {list(wanted[name])}")
+                    raise UserError(
+                        f"{shard}: {name} has shape {list(shape)}, config.json says {list(wanted[name])}: copy the "
+                        "checkpoint again"
+                    )
                 if stored not in STORED:
                     raise UserError(
                         f"{shard}: {name} is stored as {stored}: take a checkpoint in bfloat16, float16 or float32"

@@ -139,7 +139,8 @@ class Layer(nn.Module):
 class _Decoder(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        weight = torch.empty(config.vocab_size, config.hidden_size)  # to draw it on the meta device loads TorchDynamo
+        self.embed_tokens = nn.Embedding.from_pretrained(weight, freeze=False)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
         self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
@@ -157,10 +158,11 @@ class Transformer(nn.Module):
         self.sin: Tensor
         self.register_buffer("cos", torch.empty(0), persistent=False)
         self.register_buffer("sin", torch.empty(0), persistent=False)
-        self.place_tables(None)
+        if not self.head.is_meta:  # an outline, whose tables come later
+            self.place_tables(None)
 
     def place_tables(self, device: torch.device | None) -> None:
-        """Make the rotary tables, float32 [max_position_embeddings, E] (none on the meta device of a `with` block)."""
+        """Make the rotary tables, float32 [max_position_embeddings, E]."""
         config = self.config
         shape = (config.max_position_embeddings, config.head_dim, config.rope_theta, config.rope_scaling)
         self.cos, self.sin = rotary_tables(*shape, device)

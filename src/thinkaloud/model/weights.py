@@ -1,6 +1,7 @@
 """A model from disk and back to disk."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -53,6 +54,18 @@ def outline(config: ModelConfig) -> Transformer:
         model = Transformer(config)
     model.place_tables(torch.device("cpu"))
     return model.eval().requires_grad_(False)
+
+
+def as_llama(model: Transformer) -> Transformer:
+    """The same function as a Llama, which has biases everywhere in attention: those that Qwen2 has not are zero."""
+    shape = model.config.published or model.config
+    twin = outline(replace(shape, architecture="LlamaForCausalLM", attention_bias=True))
+    given = dict(model.named_parameters())
+    for name, parameter in list(twin.named_parameters()):
+        owner, _, leaf = name.rpartition(".")
+        value = given[name] if name in given else torch.zeros(parameter.shape, dtype=model.head.dtype)
+        setattr(twin.get_submodule(owner), leaf, nn.Parameter(value.detach(), requires_grad=False))
+    return twin
 
 
 def default_dtype(checkpoint: Checkpoint) -> torch.dtype:

@@ -144,6 +144,10 @@ class Family(ABC):
         """Another problem, by a change whose effect on the answer the family can prove; or the problem itself."""
         return problem
 
+    def recognise(self, question: str) -> Problem | None:
+        """The problem that asks this question, word for word; None for any other text, or where reading isn't exact."""
+        return None
+
     def problem(self, *, level: int, question: str, reference: Any, canonical: str) -> Problem:
         """A problem of this family with a single user message."""
         digest = hashlib.sha256(canonical.encode()).hexdigest()

@@ -17,9 +17,11 @@ import numpy as np
 
 from thinkaloud.base.config import Settings, parse_settings
 from thinkaloud.base.errors import UserError
-from thinkaloud.base.run import SCHEMA_VERSION, read_json, read_jsonl, write_text
+from thinkaloud.base.run import read_json, read_jsonl, write_text
 from thinkaloud.base.statistics import Floats
 
+SCHEMA_VERSION = 1
+"Of a seed in little."
 START = "start"
 COSTS = ("rollouts", "generated_tokens", "update_tokens", "seconds")
 "What a point of a learning curve has cost by then; the accuracy on dev problems follows them."

@@ -18,6 +18,7 @@ from thinkaloud.reports.alarms import (
     Diagnosis,
     Row,
     best,
+    dev_fall,
     first,
     history,
     mean,
@@ -26,19 +27,29 @@ from thinkaloud.reports.alarms import (
 )
 
 
+def broke(rows: Sequence[Row], key: str) -> bool:
+    """Whether a share was small at first while the reward has halved since: a sign of what broke, not its cause."""
+    now, top = newest(rows, "reward"), best(rows, "reward")
+    return next(iter(values(rows, key)), 1.0) < 0.25 and now < top / 2 and top - now > CLEAR
+
+
 def truncation(rows: Sequence[Row]) -> Diagnosis | None:
-    """A quarter of the replies cut off: they are wrong whatever they would have said."""
-    now = newest(rows, "truncated")
-    if not now > 0.25:
-        return None
+    """A quarter of the replies cut off, wrong whatever they would have said; or at first a quarter of the thoughts."""
+    now, cut = newest(rows, "truncated"), first(rows, "thoughts_cut")
     words = f"{now:.0%} of the replies are cut off at max_tokens, and cut off is wrong"
+    if first(rows, "unreadable") > 0.25:
+        return None  # it does not know the form, and so not where to end
+    if cut > 0.25 and newest(rows, "reward") < 0.8:
+        words = f"{cut:.0%} of the thoughts were cut off at first, to leave room for an answer within max_tokens"
+    elif not now > 0.25 or broke(rows, "truncated"):
+        return None
     return Diagnosis(name="truncation", words=words, cure="raise max_tokens, or show shorter demonstrations first")
 
 
 def unreadable(rows: Sequence[Row]) -> Diagnosis | None:
     """A quarter of the replies end without an answer that the verifier can read: form, not thought, is at fault."""
     now = newest(rows, "unreadable")
-    if not now > 0.25:
+    if not now > 0.25 or broke(rows, "unreadable"):
         return None
     words = f"{now:.0%} of the replies end without a readable answer"
     return Diagnosis(
@@ -47,11 +58,14 @@ def unreadable(rows: Sequence[Row]) -> Diagnosis | None:
 
 
 def references(rows: Sequence[Row]) -> Diagnosis | None:
-    """In half of the groups three quarters agree on one answer and nobody is right: doubt the reference first."""
-    now, reward = newest(rows, "agreed_wrong"), newest(rows, "reward")
-    if not (now > 0.5 and reward < LOW):
+    """In half of the first groups three quarters agree on one answer and nobody is right: doubt the reference first.
+
+    Later ones say less: replies that chase wrong references no longer agree.
+    """
+    then, reward = first(rows, "agreed_wrong"), first(rows, "reward")
+    if not (then > 0.5 and reward < LOW and newest(rows, "reward") < 0.5) or unreadable(rows):
         return None
-    words = f"in {now:.0%} of the groups the replies agree on one answer that is judged wrong"
+    words = f"in {then:.0%} of the first groups the replies agreed on one answer that is judged wrong"
     cure = "check references and verifier (thinkaloud problems check FILE, thinkaloud doctor --verifiers)"
     return Diagnosis(name="references", words=words, cure=cure)
 
@@ -59,7 +73,9 @@ def references(rows: Sequence[Row]) -> Diagnosis | None:
 def too_hard(rows: Sequence[Row]) -> Diagnosis | None:
     """Seven groups of ten have no right reply, at first and still: nothing to prefer."""
     now = newest(rows, "all_wrong")
-    if not (now > 0.7 and first(rows, "all_wrong") > 0.7) or truncation(rows) or references(rows):
+    if not (now > 0.7 and first(rows, "all_wrong") > 0.7) or broke(rows, "all_wrong"):
+        return None
+    if newest(rows, "truncated") > 0.25 or unreadable(rows) or references(rows):
         return None
     words = f"{now:.0%} of the groups are wrong throughout, so that nothing can be learnt from them"
     cure = "take easier levels, a longer cold start, more samples, or help (memory and steering with hints = true)"
@@ -69,7 +85,7 @@ def too_hard(rows: Sequence[Row]) -> Diagnosis | None:
 def too_easy(rows: Sequence[Row]) -> Diagnosis | None:
     """Seven groups of ten were right throughout from the first step on: there was nothing left to learn."""
     then = first(rows, "all_right")
-    if not then > 0.7 or len(values(rows, "all_right")) < STEPS:
+    if not then > 0.7 or len(values(rows, "all_right")) < STEPS or alike(rows):
         return None
     words = f"{then:.0%} of the groups were right throughout from the start"
     return Diagnosis(
@@ -96,10 +112,22 @@ def drift(rows: Sequence[Row]) -> Diagnosis | None:
     return Diagnosis(name="drift", words=words, cure=cure)
 
 
+def alike(rows: Sequence[Row]) -> Diagnosis | None:
+    """In most groups all replies are one and the same, and hardly any group holds right and wrong ones."""
+    same, mixed, reward = mean(values(rows, "alike")), mean(values(rows, "informative_groups")), first(rows, "reward")
+    if not (same > 0.5 and mixed < 0.15 and LOW < reward < 0.9):
+        return None
+    words = (
+        f"in {same:.0%} of the groups all replies are the same, token for token; {mixed:.0%} hold right and wrong ones"
+    )
+    cure = "set temperature = 1.0, or start from a stage that was trained less"
+    return Diagnosis(name="alike", words=words, cure=cure)
+
+
 def stale(rows: Sequence[Row]) -> Diagnosis | None:
     """Hardly any token is drawn differently, and there is much left to learn."""
     now, reward, mixed = newest(rows, "entropy"), newest(rows, "reward"), newest(rows, "informative_groups")
-    if not (now < SPENT_ENTROPY and reward < 0.8 and mixed < 0.3):
+    if not (now < SPENT_ENTROPY and reward < 0.8 and mixed < 0.3) or alike(rows):
         return None
     words = f"entropy is {now:.3f} nats a token: the replies of a group hardly differ"
     return Diagnosis(
@@ -119,15 +147,48 @@ def too_fast(rows: Sequence[Row]) -> Diagnosis | None:
     return Diagnosis(name="too fast", words=" and ".join(signs), cure=SLOWER) if signs else None
 
 
+def held(rows: Sequence[Row]) -> Diagnosis | None:
+    """The divergence from the first weights weighs about as much as a reply's advantage, which is of size one."""
+    now = newest(rows, "kl_loss")
+    if not now > 0.3:
+        return None
+    words = (
+        f"{newest(rows, 'kl'):.2g} nats a token from its first weights cost {now:.2g} in the loss, where rewards are 1"
+    )
+    return Diagnosis(name="held", words=words, cure="take a smaller kl, usually 0.001 to 0.01, or none")
+
+
+def same_replies(rows: Sequence[Row]) -> bool:
+    """Whether dev problems, whose noise is the same at every point, get the same replies at four points or more."""
+    right, lengths = values(rows, "dev_accuracy"), values(rows, "dev_thinking_tokens")
+    if len(right) < 4 or not 0.05 < mean(right) < 0.95:
+        return False
+    one = 1 / max(values(rows, "dev_problems"), default=1.0)
+    spread = max(lengths, default=0.0) - min(lengths, default=0.0)
+    return max(right) - min(right) <= one + 1e-9 and spread <= 0.005 * mean(lengths)
+
+
 def too_slow(rows: Sequence[Row]) -> Diagnosis | None:
-    """Twenty updates on informative groups have moved neither the entropy nor the reward."""
+    """Twenty updates on informative groups have moved neither the entropy nor the reward, or no dev reply."""
     mixed, updates = mean(values(rows, "informative_groups")), len(values(rows, "gradient_norm"))
     reward, entropy = (newest(rows, key) - first(rows, key) for key in ("reward", "entropy"))
     still = abs(reward) < CLEAR / 2 and abs(entropy) < 0.05 * first(rows, "entropy")
-    if not (updates >= 20 and mixed > 0.3 and still):
+    if not (updates >= 20 and mixed > 0.3 and (still or same_replies(rows))) or held(rows) or drift(rows):
         return None
     words = f"{updates} updates changed the reward by {reward:+.2f} and the entropy by {entropy:+.3f} nats"
+    if same_replies(rows):
+        words = f"after {updates} updates the dev problems, asked with the same noise, get the same replies as at first"
     return Diagnosis(name="too slow", words=words, cure="take learning rates of three times as much")
+
+
+def overfitted(rows: Sequence[Row]) -> Diagnosis | None:
+    """Dev accuracy clearly down, while what is trained on is answered as well as ever."""
+    fall, now = dev_fall(rows), newest(rows, "reward")
+    if not (fall > 0 and now > 0.5 and now > first(rows, "reward") - CLEAR / 2):
+        return None
+    words = f"dev accuracy fell by {100 * fall:.0f} points while the reward is {now:.2f}, no lower than at first"
+    cure = "give more problems to train on, fewer epochs, lower learning rates or a KL divergence (kl = 0.01)"
+    return Diagnosis(name="overfitting", words=words, cure=cure)
 
 
 def skipped(rows: Sequence[Row]) -> Diagnosis | None:
@@ -170,7 +231,7 @@ def setbacks(rows: Sequence[Row]) -> list[Diagnosis]:
 
 COMPLAINTS: tuple[Callable[[Sequence[Row]], Diagnosis | None], ...] = (
     *(faulty_verdicts, references, truncation, unreadable, too_hard, too_easy, drift),
-    *(stale, too_fast, too_slow, skipped, cut_short),
+    *(alike, stale, overfitted, too_fast, held, too_slow, skipped, cut_short),
 )
 
 

@@ -58,6 +58,14 @@ def colour_name(model: str) -> str:
     return model if model in MODEL_COLOURS else f"extra_{1 + sum(model.encode()) % 2}"
 
 
+def colours_of(names: Sequence[str]) -> dict[str, str]:
+    """The colour variable of each: models keep their own, the others take those that are left, in turn."""
+    taken = [name for name in names if name in MODEL_COLOURS]
+    free = [colour for colour in MODEL_COLOURS if colour not in taken] or list(MODEL_COLOURS)
+    others = [name for name in names if name not in MODEL_COLOURS]
+    return {name: name for name in taken} | {name: free[-1 - index % len(free)] for index, name in enumerate(others)}
+
+
 def way_order(ways: Iterable[str]) -> list[str]:
     """Ways of working as bars and legends show them: careful first, other last."""
     names = list(dict.fromkeys(ways))

@@ -143,7 +143,7 @@ def load_run(path: Path) -> Run:
         recipe=_read_text(path / "recipe.toml", path, missing, "the settings are unknown") or "",
         environment=environment if isinstance(environment, dict) else {},
         ledger=_ledger(ledger),
-        metrics=tuple(_read_rows(path / "metrics.jsonl", path, missing)),
+        metrics=tuple(row for file in _journals(path) for row in _read_rows(file, path, missing)),
         evaluations=evaluations,
         votes=votes,
         budgets=budgets,
@@ -171,6 +171,13 @@ def _read_json(file: Path, root: Path, missing: list[str], consequence: str) -> 
     except json.JSONDecodeError as error:
         missing.append(f"{file.relative_to(root)} is not valid JSON ({error}): {consequence}")
         return None
+
+
+def _journals(path: Path) -> list[Path]:
+    """Where the metrics are: in one file, or, while the run is not finished, in its stages' own."""
+    whole = path / "metrics.jsonl"
+    begun = [] if whole.exists() else sorted((path / "checkpoints").glob("*/metrics.jsonl"))
+    return begun or [whole]
 
 
 def _read_rows(file: Path, root: Path, missing: list[str]) -> Iterable[Mapping[str, Json]]:

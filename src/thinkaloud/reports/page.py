@@ -106,14 +106,14 @@ def _variables(index: int) -> str:
     return "".join(f"--{name}:{pair[index]};" for name, pair in COLOURS.items())
 
 
-def page(title: str, body: Sequence[str]) -> str:
-    """The whole HTML document; `body` is trusted HTML whose parts were escaped where they were made."""
+def page(title: str, body: Sequence[str], *, head: str = "") -> str:
+    """The whole HTML document; `body` and what `head` adds are trusted HTML, escaped where it was made."""
     scheme = (
         f":root{{color-scheme:light dark;{_variables(0)}}}"
         f"@media (prefers-color-scheme:dark){{:root{{{_variables(1)}}}}}"
     )
     head = (
-        '<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
+        f'<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">{head}'
         f"<title>{escape(title)}</title><style>{scheme}{STYLE}</style>"
     )
     content = "\n".join(body)

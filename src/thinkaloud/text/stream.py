@@ -7,15 +7,26 @@ how a prompt is rendered, engines.
 import codecs
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from thinkaloud.base.errors import UserError
-from thinkaloud.text.markup import AFTER_CLOSE, AFTER_OPEN, BEFORE_CLOSE, BEFORE_TOOL_CALL
+from thinkaloud.text.markup import (
+    AFTER_CLOSE,
+    AFTER_OPEN,
+    BEFORE_CLOSE,
+    BEFORE_TOOL_CALL,
+    END_TOKENS,
+    SPECIAL_TOKENS,
+    THINK_CLOSE,
+    THINK_OPEN,
+    TOOL_CALL_CLOSE,
+    TOOL_CALL_OPEN,
+)
 from thinkaloud.text.messages import Message, ToolCall
 from thinkaloud.text.tokenizer import Tokenizer
 
-PieceKind = Literal["thinking", "answer", "tool_call"]
+PieceKind = Literal["thinking", "answer", "tool_call", "taken_back"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +36,7 @@ class Piece:
     kind: PieceKind
     "Which part of the reply it belongs to."
     text: str
-    "New text of that part; for a tool call the whole call, as JSON."
+    "New text of that part; a tool call's is the whole call, as JSON; what is taken back is the thought's end."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +56,21 @@ class Markup:
     stop: frozenset[int]
     "Ids that end the reply."
 
+    @classmethod
+    def of(cls, tokenizer: Tokenizer) -> "Markup":
+        """What of it a tokenizer has."""
+        tags = {name: tokenizer.added.get(name) for name in SPECIAL_TOKENS}
+        ends = (tokenizer.special_names.get("eos_token"), *END_TOKENS)
+        stop = (tokenizer.added.get(token) for token in ends if token is not None)
+        return cls(
+            think_open=tags[THINK_OPEN],
+            think_close=tags[THINK_CLOSE],
+            tool_call_open=tags[TOOL_CALL_OPEN],
+            tool_call_close=tags[TOOL_CALL_CLOSE],
+            hidden=tokenizer.special_ids | {tag for tag in tags.values() if tag is not None},
+            stop=frozenset(token_id for token_id in stop if token_id is not None),
+        )
+
 
 class ReplyLayout(Protocol):
     """What a parser needs of a chat template."""
@@ -57,6 +83,24 @@ class ReplyLayout(Protocol):
 
     def may_open(self, thinking: bool) -> bool:
         """Whether it is left to the model to open one."""
+
+
+class PlainLayout:
+    """Of a reply that has no parts: all of it is answer. Special tokens are still never shown."""
+
+    def __init__(self, template: ReplyLayout) -> None:
+        self.tokenizer = template.tokenizer
+        self.markup = replace(
+            template.markup, think_open=None, think_close=None, tool_call_open=None, tool_call_close=None
+        )
+
+    def starts_thinking(self, thinking: bool) -> bool:
+        """It has no thought."""
+        return False
+
+    def may_open(self, thinking: bool) -> bool:
+        """Nor may it have one."""
+        return False
 
 
 class StreamParser:
@@ -82,6 +126,11 @@ class StreamParser:
     def message(self) -> Message:
         """The reply as read so far; whole after `finish`."""
         return Message("assistant", self._content, self._thought, tuple(self._calls))
+
+    @property
+    def kind(self) -> PieceKind:
+        """The part of the reply that the next id belongs to."""
+        return self._state if self._state != "done" else "answer"
 
     def feed(self, ids: Iterable[int]) -> list[Piece]:
         """Read more ids, and return what they add."""

@@ -10,20 +10,21 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from thinkaloud.base.errors import UserError
 from thinkaloud.text import markup as spelling
 from thinkaloud.text.forms import Chat, Form
 from thinkaloud.text.messages import Message
-from thinkaloud.text.policy import ThinkingPolicy
+from thinkaloud.text.policy import ThinkingPolicy, Words
 from thinkaloud.text.render import TEMPLATE_ERRORS, compile_template, map_strings, strings_of, unused_character
 from thinkaloud.text.stream import Markup, StreamParser
 from thinkaloud.text.tokenizer import Tokenizer
 
 REMEMBERED = 8192
 "Prompts kept: problems are asked again and again."
-History = Literal["drop", "keep"]
+History = Literal["drop", "tools", "keep"]
+"Which earlier thoughts a prompt shows: none, those of a running tool loop, or all."
 Tool = Mapping[str, Any]
 
 
@@ -38,9 +39,14 @@ class ChatTemplate:
     def __init__(self, tokenizer: Tokenizer, source: str | None = None, *, end_ids: Iterable[int] = ()) -> None:
         """`source` is Jinja; by default what came with the tokenizer, else our own. `end_ids` end a reply as well."""
         self.tokenizer = tokenizer
+        if not (source or tokenizer.chat_template) and tokenizer.id_of(spelling.TURN_CLOSE) is None:
+            raise UserError(
+                "the model brings no chat template, and its tokenizer does not know the tokens of ours: put its "
+                "maker's chat_template.jinja into its folder"
+            )
         self.source = source or tokenizer.chat_template or spelling.DEFAULT_TEMPLATE
         self._template = compile_template(self.source)
-        markup = _markup(tokenizer)
+        markup = Markup.of(tokenizer)
         self.markup = replace(markup, stop=markup.stop.union(end_ids))
         if not self.markup.stop:
             raise UserError("the tokenizer names no token that ends a turn: set eos_token in its tokenizer_config.json")
@@ -74,9 +80,9 @@ class ChatTemplate:
         *,
         thinking: bool = True,
         tools: Sequence[Tool] | None = None,
-        history: History = "drop",
+        history: History = "tools",
     ) -> str:
-        """The generation prompt as text. `history` says whether thoughts before the last user's turn are shown."""
+        """The generation prompt as text. `history` says which earlier thoughts are shown."""
         text, mark = self._render(messages, thinking, tools, history)
         return text.replace(mark, "")
 
@@ -86,7 +92,7 @@ class ChatTemplate:
         *,
         thinking: bool = True,
         tools: Sequence[Tool] | None = None,
-        history: History = "drop",
+        history: History = "tools",
     ) -> list[int]:
         """The ids that a reply is sampled after; special tokens come from the template, never from the messages."""
         if tools or "strftime" in self.source or any(one.tool_calls for one in messages):
@@ -116,18 +122,46 @@ class ChatTemplate:
         parser.finish()
         return parser.message
 
-    def policy(self, *, thinking: bool = True, budget: int | None = None, answer_floor: int = 16) -> ThinkingPolicy:
-        """The plan of a thought: at most `budget` tokens of it, and `answer_floor` tokens kept for the answer."""
+    def begin_thought(self, text: str, *, thinking: bool = True) -> list[int]:
+        """The ids that put a beginning of the thought behind the prompt, its opening tag too where that is missing."""
+        opening = self.markup.think_open
+        if self.starts_thinking(thinking):
+            return self.tokenizer.encode(text)
+        if not self.may_open(thinking) or opening is None:
+            raise UserError("there is no thought to begin: this prompt leaves no room for one")
+        return [opening, *self.tokenizer.encode(spelling.AFTER_OPEN + text)]
+
+    def policy(
+        self,
+        *,
+        thinking: bool = True,
+        budget: int | None = None,
+        answer_floor: int = 16,
+        begun: bool = False,
+        soft_from: float | None = None,
+        must_answer: bool = False,
+        rescue: bool = False,
+    ) -> ThinkingPolicy:
+        """The plan of a thought: at most `budget` tokens of it, and `answer_floor` tokens kept for the answer.
+
+        `begun`: the prompt goes on into the thought, as `begin_thought` has it. The last three: see ThinkingPolicy.
+        """
         if budget is not None and budget < 0:
             raise UserError(
                 f"a thinking budget of {budget} makes no sense: give 0 or more tokens, or none for no limit"
             )
         if answer_floor < 1:
             raise UserError(f"an answer floor of {answer_floor} leaves no answer: give 1 token or more")
-        close, opens = self.markup.think_close, self.may_open(thinking)
-        if close is None or not (opens or self.starts_thinking(thinking)):
+        close, opens = self.markup.think_close, self.may_open(thinking) and not begun
+        if close is None or not (opens or begun or self.starts_thinking(thinking)):
             return ThinkingPolicy(
-                starts_thinking=False, close_id=None, budget=None, forced_close=(), answer_floor=answer_floor
+                starts_thinking=False,
+                close_id=None,
+                budget=None,
+                forced_close=(),
+                answer_floor=answer_floor,
+                must_answer=must_answer,
+                words=self._words if must_answer else None,
             )
         before, after = self.tokenizer.encode(spelling.BEFORE_CLOSE), self.tokenizer.encode(spelling.AFTER_CLOSE)
         return ThinkingPolicy(
@@ -137,6 +171,21 @@ class ChatTemplate:
             budget=budget,
             forced_close=(*before, close, *after),
             answer_floor=answer_floor,
+            soft_from=soft_from,
+            must_answer=must_answer,
+            rescue=rescue,
+            words=self._words if soft_from is not None or must_answer or rescue else None,
+        )
+
+    @cached_property
+    def _words(self) -> Words:
+        """What a policy must know of the tokens' text."""
+        size, hidden = self.tokenizer.vocab_size, self.markup.hidden | self.markup.stop
+        return Words(
+            bytes_of=lambda token_id: b"" if token_id in hidden else self.tokenizer.bytes_of(token_id),
+            blank=hidden.union(one for one in range(size) if not self.tokenizer.decode([one]).strip()),
+            vocabulary=size,
+            tool_call=(self.markup.tool_call_open, self.markup.tool_call_close),
         )
 
     @property
@@ -184,8 +233,10 @@ class ChatTemplate:
         """The prompt's text with a mark before each special token that came from outside, and that mark."""
         if not messages:
             raise UserError("there is nothing to reply to: give at least one message")
-        if history not in ("drop", "keep"):
-            raise UserError(f'the history {history!r} is unknown: use "drop" or "keep"')
+        if history not in get_args(History):
+            raise UserError(f"the history {history!r} is unknown: use one of {', '.join(get_args(History))}")
+        if history == "drop":
+            messages = [replace(one, thinking=None) for one in messages]
         form = self._form if any(one.thinking is not None or one.tool_calls for one in messages) else Form()
         given: Any = list(tools) if tools else None
         plain = form.dictionaries(messages)
@@ -268,17 +319,3 @@ class ChatTemplate:
                 ids += [*self.tokenizer.encode(plain.replace(mark, "")), self.tokenizer.added[found[2]]]
                 plain = ""
         return ids + self.tokenizer.encode((plain + text[position:]).replace(mark, ""))
-
-
-def _markup(tokenizer: Tokenizer) -> Markup:
-    tags = {name: tokenizer.added.get(name) for name in spelling.SPECIAL_TOKENS}
-    ends = (tokenizer.special_names.get("eos_token"), *spelling.END_TOKENS)
-    stop = (tokenizer.added.get(token) for token in ends if token is not None)
-    return Markup(
-        think_open=tags[spelling.THINK_OPEN],
-        think_close=tags[spelling.THINK_CLOSE],
-        tool_call_open=tags[spelling.TOOL_CALL_OPEN],
-        tool_call_close=tags[spelling.TOOL_CALL_CLOSE],
-        hidden=tokenizer.special_ids | {tag for tag in tags.values() if tag is not None},
-        stop=frozenset(token_id for token_id in stop if token_id is not None),
-    )

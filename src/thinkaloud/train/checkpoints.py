@@ -9,15 +9,19 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from thinkaloud.base.errors import UserError
+from thinkaloud.base.errors import UserError, is_disk_full
+from thinkaloud.base.ledger import GENERATED
 from thinkaloud.base.run import read_json, read_jsonl, write_json
 from thinkaloud.train.optimiser import Optimiser
 
 KEPT = 2
 "How many of a stage's newest states are kept, so that a damaged one costs only the last stretch."
+JOURNALS = ("metrics", "rollouts")
+"The files that grow with a stage, and are cut back to a state."
 GOOD = "good"
 "The empty file in a state that may be gone back to; the newest such state is kept, however old."
 NEVER_TAKEN_BACK = ("variants", "hints")
@@ -34,13 +38,25 @@ class Rewound(Exception):  # noqa: N818
 def save_state(
     folder: Path, step: int, tensors: dict[str, Tensor], facts: dict[str, Any], *, good: bool = True
 ) -> None:
-    """Write `folder/state-STEP` atomically and let older states go; `good` marks one that may be gone back to."""
+    """Write `folder/state-STEP` atomically and let older states go; `good` marks one that may be gone back to.
+
+    UserError where the disk is full; the states of before are untouched then.
+    """
     final = folder / f"state-{step:06d}"
     partial = folder / f"state-{step:06d}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, partial / "state.safetensors")
-    write_json(partial / "state.json", {**facts, "sha256": _checksum(partial / "state.safetensors")})
+    for unfinished in folder.glob("state-*.partial"):
+        shutil.rmtree(unfinished)
+    try:
+        _write_state(partial, tensors, facts)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial)
+        if is_disk_full(error):
+            size = sum(tensor.nbytes for tensor in tensors.values()) / 2**20
+            raise UserError(
+                f"no space is left for a checkpoint in {folder}: make room for {size + 1:,.0f} MiB, then the same "
+                "command again goes on from the last one"
+            ) from None
+        raise
     if good:
         (partial / GOOD).touch()
     shutil.rmtree(final, ignore_errors=True)
@@ -52,23 +68,42 @@ def save_state(
             shutil.rmtree(old)
 
 
-def load_state(folder: Path, *, good: bool = False) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """The newest undamaged state of `folder`, or the newest good one; None where there is none."""
+def _write_state(partial: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+    partial.mkdir(parents=True)
+    file = partial / "state.safetensors"
+    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, file)
+    with file.open("rb") as written:
+        os.fsync(written.fileno())
+    write_json(partial / "state.json", {"facts": facts, "sha256": checksum(file, facts)})
+
+
+State = tuple[dict[str, Tensor], dict[str, Any]]
+"Tensors by name, and facts."
+
+
+def load_state(folder: Path, *, good: bool = False) -> State | None:
+    """The newest undamaged state of `folder`, or the newest good one; None where there is none.
+
+    A state whose journals were cut off since (the machine lost its power) counts as damaged.
+    """
     for state in sorted(folder.glob("state-[0-9]*[0-9]"), reverse=True):
         if good and not (state / GOOD).exists():
             continue
         try:
-            facts: dict[str, Any] = json.loads((state / "state.json").read_text())
-            if facts.pop("sha256") == _checksum(state / "state.safetensors"):
+            written = json.loads((state / "state.json").read_text())
+            facts: dict[str, Any] = written["facts"]
+            if written["sha256"] == checksum(state / "state.safetensors", facts) and _reached(folder, facts):
                 return load_file(state / "state.safetensors"), facts
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             pass
         print(f"checkpoint {state} is damaged: going on from the one before", flush=True)
     return None
 
 
-State = tuple[dict[str, Tensor], dict[str, Any]]
-"Tensors by name, and facts."
+def _reached(folder: Path, facts: dict[str, Any]) -> bool:
+    """Whether the journals hold all that they held when a state was written."""
+    sizes = {name: facts.get(f"{name}_bytes", 0) for name in JOURNALS}
+    return all(size == 0 or (folder / f"{name}.jsonl").stat().st_size >= size for name, size in sizes.items())
 
 
 def last_good(folder: Path) -> State:
@@ -110,14 +145,25 @@ def take_up(optimiser: Optimiser, tensors: dict[str, Tensor]) -> list[Tensor]:
 
 
 def count_repeated(folder: Path, spent: float) -> float:
-    """What a killed run had spent beyond its last checkpoint is spent again: its sum, kept across kills."""
-    rows = read_jsonl(folder / "metrics.jsonl")
+    """What a killed run had spent beyond its last checkpoint is spent again: its sum, kept across kills.
+
+    Of a step that was not logged its replies are counted, as far as they are written. Journals that a kill kept from
+    being cut back are not counted twice.
+    """
+    files = [folder / f"{name}.jsonl" for name in JOURNALS]
+    seen = [[file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.exists()]
     counted = folder / "repeated.json"
-    before: float = read_json(counted) if counted.exists() else 0.0
-    lost = max(0.0, rows[-1]["spent"] - spent) if rows else 0.0
-    if lost:
-        write_json(counted, before + lost)
-    return before + lost
+    before = read_json(counted) if counted.exists() else {}
+    tokens: float = before.get("tokens", 0.0)
+    if seen == before.get("journals"):
+        return tokens
+    rows, rollouts = map(read_jsonl, files)
+    logged, replies = (rows[-1]["spent"], rows[-1]["rollouts"]) if rows else (0.0, 0)
+    again = logged + GENERATED * sum(row["tokens"] for row in rollouts[replies:]) - spent
+    if again > 0:
+        tokens += again
+        write_json(counted, {"tokens": tokens, "journals": seen})
+    return tokens
 
 
 def drop_states(folder: Path) -> None:
@@ -126,5 +172,9 @@ def drop_states(folder: Path) -> None:
         shutil.rmtree(state)
 
 
-def _checksum(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def checksum(tensors: Path, facts: dict[str, Any] | None = None) -> str:
+    """SHA-256 of a file of tensors, and of the facts beside it."""
+    with tensors.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    digest.update(b"" if facts is None else json.dumps(facts, sort_keys=True).encode())
+    return digest.hexdigest()

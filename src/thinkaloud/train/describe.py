@@ -44,10 +44,12 @@ def faults(groups: list[list[Rollout]]) -> dict[str, float]:
     shares = {
         "ungradable": [rollout.verdict.label == UNGRADED for rollout in flat],
         "unreadable": [r.finish == "stop" and (not r.answer.strip() or r.verdict.reason in NO_FORM) for r in flat],
+        "thoughts_cut": [not all(r.sampled[r.prompt_tokens + r.prefix_tokens :]) for r in flat],
         "looping": [loops(rollout.ids[rollout.prompt_tokens :]) for rollout in flat],
         "thoughtless": [r.way != "direct" and not r.thinking.strip() and r.verdict.label == "right" for r in flat],
         "all_right": [set(labels) <= {"right", UNGRADED} for labels in graded],
         "all_wrong": [set(labels) <= {"wrong", UNGRADED} for labels in graded],
+        "alike": [len(group) > 1 and len({rollout.ids for rollout in group}) == 1 for group in groups],
         "agreed_wrong": [
             all(r.verdict.label == "wrong" for r in group)
             and len(group) > 1

@@ -14,15 +14,18 @@ from typing import Any
 
 from thinkaloud.base.config import load_settings, to_toml
 from thinkaloud.base.errors import UserError
-from thinkaloud.base.ledger import Ledger
+from thinkaloud.base.ledger import GENERATED, Ledger
 from thinkaloud.base.run import environment, locked, read_json, write_json, write_text
 from thinkaloud.reports import summarise, write_report
 from thinkaloud.train.brought import FILE, bring, brought, keep
+from thinkaloud.train.older import bring_up_to_date
 from thinkaloud.train.recipe import Recipe, check
 from thinkaloud.train.spending import spending, workers_of
-from thinkaloud.train.stage import GENERATED, stage_folder
+from thinkaloud.train.stage import stage_folder
 from thinkaloud.train.stages import GivenSettings, StageSettings
 from thinkaloud.train.start import check_start
+from thinkaloud.train.telling import Telling
+from thinkaloud.train.tracking import check_tracker
 from thinkaloud.train.workers import Worker, free_worker
 
 POLL_SECONDS = 0.25
@@ -40,6 +43,8 @@ class StageStatus:
     "sft, rl, rft or distil"
     budget: float
     "its compute in training tokens"
+    needs: frozenset[str] = frozenset()
+    "stages of its run that must be done before it"
     measuring: float = 0.0
     "about how much compute its measuring takes, in training tokens"
     state: str = "waiting"
@@ -50,6 +55,8 @@ class StageStatus:
     "wall time of its training so far"
     row: dict[str, Any] = field(default_factory=dict)
     "newest value of everything it logged"
+    fresh: list[dict[str, Any]] = field(default_factory=list)
+    "rows that it logged since somebody emptied this list"
     _read: int = 0
 
     @property
@@ -63,20 +70,28 @@ class StageStatus:
             return
         journal = self.folder / "metrics.jsonl"
         if journal.exists():
-            with journal.open("rb") as file:
-                self._read = min(self._read, journal.stat().st_size)
-                file.seek(self._read)
-                fresh = file.read()
-            whole = fresh.rfind(b"\n") + 1
-            self._read += whole
-            for line in fresh[:whole].splitlines():
-                self.row |= json.loads(line)
+            rows = [json.loads(line) for line in self._lines(journal)]
+            self.fresh += rows
+            for row in rows:
+                self.row |= row
             self.progress = self.row.get("progress", 0.0)
             self.seconds = self.row.get("seconds", 0.0)
         if (self.folder / "done.json").exists():
             self.state, self.progress = "done", 1.0
         elif running:
             self.state = "measuring" if (self.folder / "ledger.json").exists() else "training"
+
+    def _lines(self, journal: Path) -> list[bytes]:
+        """The whole lines that were not read before; all of them where a stage went on from an earlier place."""
+        with journal.open("rb") as file:
+            file.seek(max(0, self._read - 1))
+            if self._read and file.read(1) != b"\n":  # it was cut back, and has grown since
+                self._read = 0
+                file.seek(0)
+            fresh = file.read()
+        whole = fresh.rfind(b"\n") + 1
+        self._read += whole
+        return fresh[:whole].splitlines()
 
 
 def prepare(recipe: Recipe) -> bool:
@@ -87,15 +102,17 @@ def prepare(recipe: Recipe) -> bool:
     run = recipe.run.dir
     check(recipe)
     check_start(recipe)
+    check_tracker(recipe.run.track)
     if (run / "recipe.toml").exists():
+        bring_up_to_date(run)
         if load_settings(Recipe, run / "recipe.toml") != recipe:
             raise UserError(f"{run} holds a run of another recipe: delete it, or choose another folder with run.dir=")
     else:
         found = None if recipe.problems is None else bring(recipe.problems, recipe.instruction)
         if found is not None:
             keep(run, found)
-        write_text(run / "recipe.toml", to_toml(recipe))
         write_json(run / "environment.json", environment())
+        write_text(run / "recipe.toml", to_toml(recipe))  # the last: it says that all is prepared
     return (run / "summary.json").exists()
 
 
@@ -124,7 +141,14 @@ def train(recipes: Sequence[Recipe]) -> Iterator[list[StageStatus]]:
             stack.enter_context(locked(recipe.run.dir))
         pending = [recipe for recipe in recipes if not prepare(recipe)]
         statuses = [status for recipe in recipes for status in statuses_of(recipe)]
-        yield from _run_stages(pending, statuses)
+        told = [
+            stack.enter_context(Telling(recipe.run, [one for one in statuses if one.run == recipe.run.dir]))
+            for recipe in pending
+        ]
+        for standing in _run_stages(pending, statuses):
+            for one in told:
+                one.look()
+            yield standing
         for recipe in pending:
             gather(recipe)
 
@@ -133,7 +157,12 @@ def statuses_of(recipe: Recipe) -> list[StageStatus]:
     """The stages of a prepared run, all of them waiting."""
     return [
         StageStatus(
-            run=recipe.run.dir, name=name, kind=stage.kind, budget=_work(stage), measuring=_measuring(recipe, stage)
+            run=recipe.run.dir,
+            name=name,
+            kind=stage.kind,
+            budget=_work(stage),
+            needs=frozenset(stage.needs),
+            measuring=_measuring(recipe, stage),
         )
         for name, stage in recipe.stages.items()
     ]
@@ -192,6 +221,8 @@ def _run_stages(recipes: Sequence[Recipe], statuses: list[StageStatus]) -> Itera
             yield statuses
             time.sleep(POLL_SECONDS)
     finally:
+        for worker in workers:
+            worker.ask_to_end()
         for worker in workers:
             worker.end()
 

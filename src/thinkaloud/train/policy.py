@@ -44,7 +44,7 @@ def surrogate_gradients(
     `reference` is what a KL divergence is measured against. `bonus` weighs the mean entropy of the tokens. The gap is
     the raw one between the log-probs that came with the samples and the model's own, before any clipping.
     """
-    total, gaps, clipped, spread = 0.0, [], [], []
+    total, gaps, clipped, spread, strayed = 0.0, [], [], [], []
     tokens = sum(sum(sample.mask) for sample in samples)
     for batch in on(model, batches(samples, batch_tokens=settings.pass_tokens)):
         logits = predictions(model, batch)
@@ -54,7 +54,9 @@ def surrogate_gradients(
             with torch.no_grad():
                 frozen = token_logprobs(predictions(reference, batch), batch.targets)
             share = 1.0 / batch.lengths if settings.length == "sample" else torch.ones_like(frozen)
-            losses = losses + settings.kl * kl_to_reference(logprobs, frozen) * share
+            divergence = kl_to_reference(logprobs, frozen)
+            strayed.append(divergence.detach())
+            losses = losses + settings.kl * divergence * share
         loss = losses.sum() / divisor
         if settings.entropy is not None:
             entropy = entropies(logits)
@@ -67,12 +69,15 @@ def surrogate_gradients(
         too_high, too_low = gap.exp() > 1 + settings.clip_high, gap.exp() < 1 - settings.clip_low
         clipped.append(torch.where(batch.weights > 0, too_high, too_low).float())
     gap = torch.cat(gaps)
+    kl = float(torch.cat(strayed).mean()) if strayed else 0.0
+    kept_near = {"kl": kl, "kl_loss": settings.kl * kl} if strayed else {}
     return {
         "loss": total,
         "logprob_gap_mean": float(gap.mean()),
         "logprob_gap_max": float(gap.max()),
         "clipped": float(torch.cat(clipped).mean()),
         **({"policy_entropy": float(torch.cat(spread).mean())} if spread else {}),
+        **kept_near,
     }
 
 

@@ -9,6 +9,7 @@ from thinkaloud.base.config import Settings
 from thinkaloud.base.errors import UserError
 from thinkaloud.problems.sets import checked_levels, family_named
 from thinkaloud.train.stages import RftSettings, SftSettings, StageSettings
+from thinkaloud.train.tracking import Tracker
 
 
 class RunSettings(Settings):
@@ -30,6 +31,8 @@ class RunSettings(Settings):
     "where it is trained; auto: a GPU where PyTorch finds one"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     "type of the weights, auto is float32; bfloat16 is for frozen ones, so that every stage needs `lora`"
+    track: Tracker = "none"
+    "where its numbers are sent besides its own files: trackio, tensorboard or wandb: docs/DOCTOR.md"
 
 
 class ModelSettings(Settings):
@@ -151,7 +154,10 @@ def check(recipe: Recipe) -> None:
     for name, stage in recipe.stages.items():
         for needed in stage.needs:
             if needed not in known:
-                raise UserError(f"stage {name} starts from {needed}, which is no stage before it")
+                raise UserError(
+                    f"stage {name} starts from {needed}, which is no stage before it: write that one above it, or "
+                    "start from another"
+                )
         for family, ways in stage.ways.items() if isinstance(stage, SftSettings) else ():
             if family not in recipe.families:
                 raise UserError(f"stage {name} has ways for {family}, which is no family of the recipe")

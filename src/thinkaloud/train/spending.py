@@ -5,6 +5,7 @@ Knows: shapes, settings, how PyTorch and the engine keep what they work on. Does
 
 import math
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from thinkaloud.model.memory import cache_bytes, free_memory, parameter_shapes, 
 from thinkaloud.model.weights import outline
 from thinkaloud.text import ChatTemplate
 from thinkaloud.train.brought import kept
+from thinkaloud.train.checkpoints import KEPT
 from thinkaloud.train.data import demonstrations, families_of, train_problems
 from thinkaloud.train.recipe import Recipe
 from thinkaloud.train.rft import PROBLEMS_A_STEP
@@ -29,6 +31,8 @@ ROWS = 512
 "Replies that an engine has under way at most."
 CACHE = 1 << 30
 "Bytes of keys and values that the native step keeps at most, unless one reply needs more."
+BYTES = 5
+"What a token takes in a journal, about."
 FAULTS = 10
 "Faults of a file of problems that are told."
 LOOKED_AT = 64
@@ -183,6 +187,32 @@ def check_fits(recipe: Recipe, needs: dict[str, Need]) -> None:
     raise UserError(f"this does not fit: {together}, but {gib(free)} GiB of memory are free: {'; or '.join(cures)}")
 
 
+def room_of(recipe: Recipe, needs: dict[str, Need]) -> int:
+    """About how many bytes a whole run takes on the disk: models, states of the largest stages, journals."""
+    models, states, journals = 0, [], 0
+    for name, stage in recipe.stages.items():
+        parts = needs[name].parts
+        models += parts["weights"] * (2 if name == recipe.run.result else 1)
+        weights = parts["gradients"] * (2 if stage.average else 1)
+        states.append((weights + parts["moments"]) * (KEPT + 2))  # the newest, a good one, one being written
+        made = 0.0 if isinstance(stage, SftSettings) else stage.budget
+        measured = recipe.evaluation.test * recipe.evaluation.samples * stage.max_tokens
+        journals += round(BYTES * (2 * made + measured))  # a stage's own, and the run's
+    return models + sum(sorted(states, reverse=True)[: workers_of(recipe)]) + journals
+
+
+def check_room(recipe: Recipe, needs: dict[str, Need]) -> None:
+    """Raise UserError where a run does not fit on the disk of its folder; what it wrote before counts as its own."""
+    run = recipe.run.dir
+    there = sum(file.stat().st_size for file in run.rglob("*") if file.is_file())
+    room, free = room_of(recipe, needs), shutil.disk_usage(run).free
+    if room > free + there:
+        raise UserError(
+            f"the run takes about {mib(room)} MiB on the disk of {run}, where {mib(free)} MiB are free: make room, or "
+            "choose another disk with run.dir="
+        )
+
+
 def workers_of(recipe: Recipe) -> int:
     """Stages trained side by side: as many as cores allow, but a checkpoint or a GPU is not shared unasked."""
     alone = isinstance(recipe.model, str) or device_of(recipe) == "cuda"
@@ -192,6 +222,11 @@ def workers_of(recipe: Recipe) -> int:
 def gib(count: int) -> str:
     """Bytes in gibibytes, two digits."""
     return f"{count / 2**30:.2f}"
+
+
+def mib(count: int) -> str:
+    """Bytes in mebibytes, rounded up."""
+    return f"{math.ceil(count / 2**20):,}"
 
 
 def told(need: Need) -> str:
@@ -223,3 +258,4 @@ def spending(recipe: Recipe) -> Iterator[str]:
             )
         yield f"{name}: {most}; about {gib(needs[name].total)} GiB of memory ({told(needs[name])})"
     check_fits(recipe, needs)
+    check_room(recipe, needs)

@@ -5,14 +5,15 @@ The loops in `sft`, `rl` and `rft` say what a stage does; this says what they st
 """
 
 import math
+import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
-from thinkaloud.base.errors import UserError
-from thinkaloud.base.ledger import Ledger
+from thinkaloud.base.errors import ASKED, UserError
+from thinkaloud.base.ledger import GENERATED, Ledger
 from thinkaloud.base.run import Journal, read_jsonl, write_json
 from thinkaloud.model import Transformer
 from thinkaloud.problems import Problem
@@ -33,9 +34,6 @@ from thinkaloud.train.policy import on, predictions, surrogate_gradients
 from thinkaloud.train.recipe import Recipe
 from thinkaloud.train.stages import DistilSettings, RlSettings, StageSettings
 from thinkaloud.train.start import first_weights, opened, save_trained, template_of
-
-GENERATED = 1 / 3
-"A processed or generated token's compute (2N) in training tokens (6N)."
 
 
 def stage_folder(run: Path, name: str) -> Path:
@@ -72,6 +70,7 @@ class Stage:
         self.seen, self.extra = set[str](), dict[str, Any]()
         self.keeping: Callable[[], dict[str, Any]] = lambda: self.extra
         self.ended: str | None = None
+        self.leaving = False  # set from outside: the step under way is the last one of this process
         self.guard = Guard(self.settings.guard, guarded(recipe, self.settings)) if self.settings.guard else None
         self._clock = (time.perf_counter(), time.process_time())
         self._resume()
@@ -200,8 +199,10 @@ class Stage:
             self.measured = int(self.progress * self.recipe.evaluation.points) + 1
         self._log(row)
         self._watch(row)
-        if at_point:
-            self._checkpoint()
+        if at_point or self.leaving:
+            self._checkpoint(good=at_point)
+        if self.leaving:
+            sys.exit(ASKED)
 
     def _watch(self, row: dict[str, Any]) -> None:
         """On an alarm go back to the last good state, and stop where there was one before; on a guard's end there."""
@@ -267,9 +268,10 @@ class Stage:
 
     # --- how it survives ---
 
-    def _checkpoint(self) -> None:
+    def _checkpoint(self, *, good: bool = True) -> None:
         tensors = checkpoints.tensors_of(self.optimiser, self.average.weights)
-        checkpoints.save_state(self.folder, self.step, tensors, self._facts(), good=alarmed(self.rows, BEGINS) is None)
+        good = good and alarmed(self.rows, BEGINS) is None
+        checkpoints.save_state(self.folder, self.step, tensors, self._facts(), good=good)
 
     def _facts(self) -> dict[str, Any]:
         self._tick()
@@ -295,16 +297,14 @@ class Stage:
         state = checkpoints.load_state(self.folder)
         tensors, facts = state or ({}, {})
         if state is not None:
-            self.average.weights = checkpoints.take_up(self.optimiser, tensors)
+            self.average.weights, self.average.updates = checkpoints.take_up(self.optimiser, tensors), facts["updates"]
             self.step, self.spent, self.cursors = facts["step"], facts["spent"], facts["cursors"]
-            self.average.updates = facts["updates"]
             self.last_cost, self._spent_before = facts["last_cost"], self.spent
             self.last_rollouts, self._rollouts_before = facts["last_rollouts"], facts["ledger"]["rollouts"]
             self.measured, self.extra, self.seen = facts["measured"], facts["extra"], set(facts["seen"])
             refresh(self.engine, self.model)
             self.engine.version = facts["version"]
-            self.ledger = Ledger(**facts["ledger"])
-            self.ended = facts.get("ended")
+            self.ledger, self.ended = Ledger(**facts["ledger"]), facts.get("ended")
             if self.guard:
                 self.guard.first = facts.get("guard")
         self.repeated = checkpoints.count_repeated(self.folder, self.spent)

@@ -3,27 +3,21 @@
 Knows: folders of checkpoints, and what belongs into one. Doesn't know: stages, problems.
 """
 
-import shutil
 from pathlib import Path
 
 import torch
 
 from thinkaloud.base.errors import UserError
 from thinkaloud.base.run import write_json
-from thinkaloud.inference.defaults import end_ids, read_json, upbringing_of
+from thinkaloud.inference.defaults import end_ids, upbringing_of
 from thinkaloud.inference.hub import locate
+from thinkaloud.inference.publish import keep_published
 from thinkaloud.model import ModelConfig, Transformer, load_model, save_model
 from thinkaloud.reports.findings import START
 from thinkaloud.rollouts.collect import noise_seed
 from thinkaloud.text import ChatTemplate, Tokenizer
 from thinkaloud.train.data import tokenizer_of
 from thinkaloud.train.recipe import Recipe
-
-COPIED = (
-    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
-    *("vocab.json", "merges.txt", "generation_config.json"),
-)
-"Files of a checkpoint that its trained copies share, where it has them."
 
 
 def check_start(recipe: Recipe) -> None:
@@ -109,16 +103,7 @@ def save_trained(model: Transformer, template: ChatTemplate, folder: Path, recip
         tokenizer.save(folder)
         write_json(folder / "thinkaloud.json", {"families": known, "turns": 1})
         return
-    stored = str(model.head.dtype).removeprefix("torch.")
-    published = read_json(source / "config.json")
-    types = [key for key in ("dtype", "torch_dtype") if key in published] or ["torch_dtype"]
-    write_json(folder / "config.json", published | dict.fromkeys(types, stored))
-    for name in COPIED:
-        if (source / name).exists():
-            shutil.copyfile(source / name, folder / name)
-    (folder / "chat_template.jinja").write_text(template.source, "utf-8")
-    ends = {"eos_token_id": sorted(template.stop_ids)}
-    write_json(folder / "generation_config.json", read_json(source / "generation_config.json") | ends)
+    keep_published(source, folder, template, str(model.head.dtype).removeprefix("torch."))
     before = upbringing_of(source)
     families = list(dict.fromkeys([*before.families, *known]))
     if families:

@@ -1,36 +1,42 @@
 """A process that trains stages and measures them, one after another: `python -m thinkaloud.train.worker`.
 
-Each line of its input names one, as JSON: [run, stage]. A line of its output says that it is done.
+Each line of its input names one, as JSON: [run, stage]. The same line of its output says that it is done, any other
+what is wrong.
 """
 
 import gc
 import json
 import os
 import shutil
+import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from queue import SimpleQueue
+from types import FrameType
+from typing import IO, Any, NoReturn
 
 import torch
 
 from thinkaloud.base.config import load_settings
-from thinkaloud.base.errors import MISTAKE, UserError
+from thinkaloud.base.errors import MISTAKE, UserError, is_disk_full, told
 from thinkaloud.base.ledger import Ledger
 from thinkaloud.base.run import locked, read_json, write_json, write_text
 from thinkaloud.engine import Engine
 from thinkaloud.problems import Problem
 from thinkaloud.reports.findings import START
 from thinkaloud.rollouts import Sampling, evaluate
-from thinkaloud.train.checkpoints import Rewound
+from thinkaloud.train.checkpoints import Rewound, drop_states
 from thinkaloud.train.data import held_out
 from thinkaloud.train.distil import train_distil
 from thinkaloud.train.recipe import Recipe
 from thinkaloud.train.rft import train_rft
 from thinkaloud.train.rl import train_rl
 from thinkaloud.train.sft import train_sft
+from thinkaloud.train.spending import mib, needs_of, room_of
 from thinkaloud.train.stage import Stage, stage_folder
 from thinkaloud.train.stages import GivenSettings
 from thinkaloud.train.start import folder_of, opened, template_in
@@ -48,6 +54,7 @@ def run_stage(run: Path, name: str) -> None:
         take_over(wanted.stage, folder)
     elif not (folder / "ledger.json").exists():
         _train(run, recipe, name).finish()
+    drop_states(folder)
     measure(run, recipe, name)
     write_json(folder / "done.json", {"stage": name})
 
@@ -66,10 +73,25 @@ def _train(run: Path, recipe: Recipe, name: str) -> Stage:
     while True:
         stage = Stage(run, recipe, name)
         try:
-            LOOPS[stage.settings.kind](stage)
+            with _polite(stage):
+                LOOPS[stage.settings.kind](stage)
         except Rewound:
             continue
         return stage
+
+
+@contextmanager
+def _polite(stage: Stage) -> Iterator[None]:
+    """A process that is asked to end while it trains ends after the step under way, which it keeps."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        stage.leaving = True
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def measure(run: Path, recipe: Recipe, name: str) -> None:
@@ -117,30 +139,50 @@ def measure(run: Path, recipe: Recipe, name: str) -> None:
         if target.exists():
             continue
         started, before = time.perf_counter(), engine.prefilled_tokens + engine.generated_tokens
-        write_json(target, {"model": START if part == START else name, **result()})
-        ledger = Ledger(**read_json(folder / "ledger.json"))
-        ledger.evaluation_tokens += engine.prefilled_tokens + engine.generated_tokens - before
-        ledger.evaluation_seconds += time.perf_counter() - started
-        write_json(folder / "ledger.json", ledger.as_dict())
+        found = {"model": START if part == START else name, **result()}
+        tokens = engine.prefilled_tokens + engine.generated_tokens - before
+        _account(folder, part, tokens, time.perf_counter() - started)
+        write_json(target, found)
 
 
-def _leave_with(parent: int) -> None:
-    """End this process when the one that started it is gone, however that one ended."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
+def _account(folder: Path, part: str, tokens: int, seconds: float) -> None:
+    """Enter into the ledger what measuring a part took: once, also if a kill makes it be measured again."""
+    ledger = Ledger(**read_json(folder / "ledger.json"))
+    parts = folder / "measured.json"
+    trained = {"": (ledger.evaluation_tokens, ledger.evaluation_seconds)}
+    taken: dict[str, tuple[int, float]] = read_json(parts) if parts.exists() else trained
+    taken[part] = tokens, seconds
+    write_json(parts, taken)
+    ledger.evaluation_tokens = sum(one for one, _ in taken.values())
+    ledger.evaluation_seconds = sum(one for _, one in taken.values())
+    write_json(folder / "ledger.json", ledger.as_dict())
+
+
+def _stages(given: IO[str]) -> Iterator[str]:
+    """The lines of the input; when it ends, so does this process at once: the one that started it is gone."""
+    lines: SimpleQueue[str] = SimpleQueue()
+
+    def read() -> None:
+        for line in given:
+            lines.put(line)
+        os._exit(1)
+
+    threading.Thread(target=read, daemon=True).start()
+    while True:
+        yield lines.get()
 
 
 def main() -> None:
     """Run the stages named on the input, each alone in its folder, for as long as the starting process lives.
 
-    A user's mistake is one line, the last of the stage's log, and the exit code MISTAKE.
+    A user's mistake is one line, the last of the stage's log and of the output, and the exit code MISTAKE. Ctrl-C is
+    left to the starting process.
     """
-    threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.collect()
     gc.freeze()  # what was imported stays: no need to look through it again and again
     answers = os.fdopen(os.dup(1), "w")
-    for line in sys.stdin:
+    for line in _stages(sys.stdin):
         run, name = json.loads(line)
         folder = stage_folder(Path(run), name)
         with (folder / "log.txt").open("ab") as log, locked(folder, wait=True):
@@ -149,9 +191,29 @@ def main() -> None:
             try:
                 run_stage(Path(run), name)
             except UserError as error:
-                print(error, file=sys.stderr, flush=True)
-                sys.exit(MISTAKE)
+                _give_up(str(error), answers)
+            except OSError as error:
+                words = _no_space(Path(run)) if is_disk_full(error) else told(error)
+                if words is None:
+                    raise
+                _give_up(words, answers)
         print(line, end="", file=answers, flush=True)
+
+
+def _no_space(run: Path) -> str:
+    recipe = load_settings(Recipe, run / "recipe.toml")
+    return (
+        f"no space is left on the disk of {run}: the whole run takes about {mib(room_of(recipe, needs_of(recipe)))} "
+        "MiB; make room, then the same command again goes on from the last checkpoint"
+    )
+
+
+def _give_up(words: str, answers: IO[str]) -> NoReturn:
+    """Say what is wrong: in the log, where its disk has room for it, and to whoever waits."""
+    with suppress(OSError):
+        print(words, file=sys.stderr, flush=True)
+    print(" ".join(words.split()), file=answers, flush=True)
+    os._exit(MISTAKE)
 
 
 if __name__ == "__main__":

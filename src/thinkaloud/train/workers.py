@@ -9,8 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from thinkaloud.base.errors import MISTAKE, UserError
+from thinkaloud.base.errors import UserError
 from thinkaloud.train.stage import stage_folder
+
+PATIENCE = 8.0
+"Seconds that a step may last until what is stopped is kept: systems that stop a program kill it after ten or more."
 
 
 class Worker:
@@ -44,24 +47,34 @@ class Worker:
     def look(self) -> None:
         """See whether its stage is done; UserError if it ended instead, with the last words of the stage."""
         assert self._process.stdout is not None
-        if self.stage is not None and self._process.stdout.readline():
+        if self.stage is None:
+            return
+        run, name = self.stage
+        ended, answer = self._process.poll() is not None, self._process.stdout.readline().decode()
+        if answer.strip() == json.dumps([str(run), name]):
             self.stage = None
-        elif self.stage is not None and self._process.poll() is not None:
-            log = stage_folder(*self.stage) / "log.txt"
+        elif answer:
+            raise UserError(f"stage {name}: {answer.strip()} (more on it: thinkaloud doctor {run})")
+        elif ended:
+            log = stage_folder(run, name) / "log.txt"
             text = log.read_text(errors="replace") if log.exists() else ""
             words = [line for line in text.splitlines() if line.strip()][-1:]
-            if self._process.returncode == MISTAKE:
-                run, name = self.stage
-                raise UserError(f"stage {name}: {' '.join(words)} (more on it: thinkaloud doctor {run})")
             raise UserError(
-                f"stage {self.stage[1]} ended with code {self._process.returncode}: {' '.join(words)} (all of it: "
+                f"stage {name} ended with code {self._process.returncode}: {' '.join(words)} (all of it: "
                 f"{log}); the same command again goes on from its last checkpoint"
             )
 
-    def end(self) -> None:
-        """Let it go, in whatever state it is."""
+    def ask_to_end(self) -> None:
+        """Let it end after the step that it is at."""
         self._process.terminate()
-        self._process.wait()
+
+    def end(self) -> None:
+        """Let it go, in whatever state it is; asked before, it has PATIENCE seconds."""
+        try:
+            self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()

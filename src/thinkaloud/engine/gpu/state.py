@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from thinkaloud.engine.row import Row
+from thinkaloud.model import Transformer
 
 NEWEST, POSITION, ALIVE, DRAWN, THOUGHT, PHASE, FORCED_AT = range(7)
 "Columns that the step changes: newest id and its position; 1 while the row goes on; as in `Row`; forced ids used."
@@ -96,11 +97,13 @@ class State:
 
 
 def numbers_of(row: Row) -> list[int]:
-    """A fresh row's columns."""
+    """The columns of a row, fresh or under way."""
     request, policy = row.request, row.request.policy
     line = [0] * COLUMNS
-    line[NEWEST], line[POSITION], line[ALIVE] = request.prompt_ids[-1], len(request.prompt_ids) - 1, 1
+    newest = row.ids[-1] if row.ids else request.prompt_ids[-1]
+    line[NEWEST], line[POSITION], line[ALIVE] = newest, row.next_position - 1, 1
     line[PHASE], line[MOST], line[CLOSE] = row.phase, request.max_tokens, -1
+    line[DRAWN], line[THOUGHT] = row.drawn, row.thought
     line[KEY] = row.key - (1 << 64) if row.key >> 63 else row.key
     line[TOP_K] = request.top_k
     stops = sorted(request.stop_ids) if len(request.stop_ids) <= MOST_STOPS else []
@@ -109,3 +112,12 @@ def numbers_of(row: Row) -> list[int]:
         line[BUDGET], line[FORCED_COUNT] = row.budget, len(policy.forced_close)
         line[CLOSE] = -1 if policy.close_id is None else policy.close_id
     return line
+
+
+def room_for_tokens(model: Transformer, max_rows: int, block: int) -> int:
+    """Room for the cache, in tokens: half of what is free on a GPU, a gibibyte elsewhere; no more than rows can use."""
+    config, device = model.config, model.head.device
+    width = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * model.head.element_size()
+    room = torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else 1 << 30
+    longest = -(-config.max_position_embeddings // block) * block
+    return min(room // width, max_rows * longest)

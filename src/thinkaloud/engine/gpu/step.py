@@ -78,8 +78,8 @@ class Step:
         self.batches: dict[int, Batch] = {}
         self._pool: Any = None
 
-    def forward(self, batch: Batch, mode: Mode) -> None:
-        """One token for every row of the batch that is alive."""
+    def forward(self, batch: Batch, mode: Mode) -> Tensor:
+        """One token for every row of the batch that is alive; gives the logits that it was drawn from."""
         run, state, weights = self.run, self.state, self.weights
         standing = run.begin(state.numbers, state.tables, batch.lines, self.cache.shape[4])
         x = weights.embedding.index_select(0, standing.ids)
@@ -106,6 +106,7 @@ class Step:
             state.numbers, state.forced, batch.lines, logits, norms, drawn, batch.tick, batch.ids, batch.logprobs
         )
         batch.tick.add_(1)
+        return logits
 
     def turn(self, qkv: Tensor, cache: Tensor, positions: Tensor, slots: Tensor, layer: LayerWeights) -> None:
         """Turn queries and keys; keys and values into the cache."""
@@ -155,6 +156,13 @@ class Step:
         arrived = torch.cuda.Event()
         arrived.record()
         return Results(ids=ids, logprobs=logprobs, arrived=arrived)
+
+    def logits(self, lines: Sequence[int]) -> Tensor:
+        """What follows the newest tokens of the rows at `lines`, float [rows, V]; run at once, without a graph."""
+        rows = padded(len(lines))
+        batch = Batch(rows, 1, self.state.device)
+        batch.lines.copy_(self.state.send((*lines, *[0] * (rows - len(lines))), torch.int64))
+        return self.forward(batch, "free")[: len(lines)]
 
     def _capture(self, batch: Batch, mode: Mode) -> None:
         """Record the step as a graph, with a batch of dead rows; kernels are compiled by running it once before."""

@@ -349,6 +349,9 @@ void Model::choose(const Step& step, int threads) {
                                     step.positions[step.draw_from[one]] + 1, step.forced[one]);
             step.drawn[one] = drawn.id;
             step.logprobs[one] = drawn.logprob;
+            if (step.kept && step.kept[one] >= 0)
+                std::memcpy(step.logits + size_t(step.kept[one]) * v, logits_.floats() + size_t(line[one] - first) * v,
+                            size_t(v) * 4);
         });
         draw_first = draw_last;
     }

@@ -33,6 +33,8 @@ struct Step {
     const Settings* settings;    // [draws]
     int32_t* drawn;
     float* logprobs;
+    const int32_t* kept;         // the line of `logits` that each draw's logits go to, or -1; null: none are kept
+    float* logits;               // [lines][vocabulary]
 };
 
 class Model {

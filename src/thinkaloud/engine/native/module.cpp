@@ -1,11 +1,13 @@
 // The door to Python: arrays in, arrays filled.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <optional>
 
 #include "model.hpp"
 #include "pool.hpp"
@@ -123,7 +125,8 @@ NB_MODULE(_native, m) {
              [](Model& self, Vector<const int32_t> ids, Vector<const int32_t> positions, Vector<const int32_t> rows,
                 Table<const int32_t> tables, Vector<const int32_t> draw_from, Vector<const int32_t> draw_rows,
                 Vector<const int32_t> forced, Vector<const uint64_t> keys, Table<const float> settings, Vector<int32_t> drawn,
-                Vector<float> logprobs, int threads) {
+                Vector<float> logprobs, int threads, std::optional<Vector<const int32_t>> kept,
+                std::optional<Table<float>> logits) {
                  const size_t n = ids.shape(0), draws = draw_from.shape(0);
                  same_length(n, {positions.shape(0), rows.shape(0)});
                  same_length(draws, {draw_rows.shape(0), forced.shape(0), drawn.shape(0), logprobs.shape(0)});
@@ -152,7 +155,19 @@ NB_MODULE(_native, m) {
                  step.drawn = drawn.data();
                  step.logprobs = logprobs.data();
                  step.settings = chosen.data();
+                 if (kept && logits) {
+                     same_length(draws, {kept->shape(0)});
+                     same_length(size_t(self.shape().vocabulary), {logits->shape(1)});
+                     for (size_t i = 0; i < draws; ++i)
+                         if (kept->data()[i] >= 0 && size_t(kept->data()[i]) >= logits->shape(0))
+                             throw std::out_of_range("logits without a line");
+                     step.kept = kept->data();
+                     step.logits = logits->data();
+                 }
                  nb::gil_scoped_release release;
                  self.run(step, threads);
-             });
+             },
+             nb::arg("ids"), nb::arg("positions"), nb::arg("rows"), nb::arg("tables"), nb::arg("draw_from"),
+             nb::arg("draw_rows"), nb::arg("forced"), nb::arg("keys"), nb::arg("settings"), nb::arg("drawn"),
+             nb::arg("logprobs"), nb::arg("threads"), nb::arg("kept") = nb::none(), nb::arg("logits") = nb::none());
 }

@@ -5,6 +5,7 @@ Knows: how to set, solve, demonstrate and judge this one kind of problem. Doesn'
 
 import random
 import re
+from itertools import pairwise
 from typing import Any
 
 from thinkaloud.problems.answers import cut_short, guesses, lines_of, whole_numbers
@@ -16,6 +17,8 @@ AHEAD = {"north": (0, 1), "east": (1, 0), "south": (0, -1), "west": (-1, 0)}
 TURNS = ("left", "right")
 STEPS = ("1", "2", "3", "4")
 HASTY_LINES = 4
+MOVE = "(?:left|right|[1-4])"
+QUESTION = re.compile(rf"At ([0-9]) ([0-9]), facing ({'|'.join(FACINGS)}): ({MOVE}(?:, {MOVE})*)\. Where now\?")
 State = tuple[int, int, str]
 
 
@@ -46,9 +49,20 @@ class Bot(Family):
         for index in range(level):
             may_turn = index < level - 1 and (not moves or moves[-1] in STEPS)
             moves.append(rng.choice(TURNS if may_turn and rng.random() < 0.5 else STEPS))
+        return self._asked(start, moves)
+
+    def recognise(self, question: str) -> Problem | None:
+        found = QUESTION.fullmatch(question)
+        if found is None:
+            return None
+        moves = found[4].split(", ")
+        sound = moves[-1] in STEPS and not any(one in TURNS and other in TURNS for one, other in pairwise(moves))
+        return self._asked((int(found[1]), int(found[2]), found[3]), moves) if sound else None
+
+    def _asked(self, start: State, moves: list[str]) -> Problem:
         x, y, _ = _walk(start, moves)[-1]
         return self.problem(
-            level=level,
+            level=len(moves),
             question=f"At {start[0]} {start[1]}, facing {start[2]}: {', '.join(moves)}. Where now?",
             reference=[x, y],
             canonical=" ".join([str(start[0]), str(start[1]), start[2], *moves]),

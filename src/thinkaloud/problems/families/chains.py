@@ -17,8 +17,13 @@ GAINS = ("finds", "buys", "wins", "gets")
 LOSSES = ("loses", "gives", "eats", "sells")
 MOST_VALUE, MOST_CHANGE, MOST_START = 30, 9, 20
 HASTY_LINES = 4
+MOST_ROUNDS = 3
 SHUFFLES = 8
 CHANGES = tuple(change for change in range(-MOST_CHANGE, MOST_CHANGE + 1) if change)
+CLAUSE = rf"(?:{'|'.join(GAINS + LOSSES)}) [1-9]"
+QUESTION = re.compile(
+    rf"(?:{'|'.join(NAMES)}) has ([1-9][0-9]?) (?:{'|'.join(OBJECTS)}): ({CLAUSE}(?:, {CLAUSE})*)\. How many\?"
+)
 CHANGE = re.compile(r"[+-] [1-9]")
 LINE = re.compile(r"[0-9]{1,3}((?: [+-] [1-9])+) = [0-9]{1,3}")
 
@@ -28,13 +33,13 @@ class Chains(Family):
 
     Values stay within 0..30, changes within 1..9. Names, objects and synonyms don't make another problem. Ways:
     `careful` writes a line a clause; `hasty` at most four such lines and then guess; `leaps` takes two or three clauses
-    a line.
+    a line; `rechecks` goes on after the last clause with the first, for up to two more rounds, and stops anywhere.
     """
 
     name = "chains"
     levels = tuple(range(3, 9))
     beyond = (9, 10)
-    ways = ("careful", "hasty", "leaps")
+    ways = ("careful", "hasty", "leaps", "rechecks")
     words = unique(
         [*NAMES, " has", ":", ",", ".", " How", " many", "?", " +", " -", " =", "\n", "guess"]
         + [" " + thing for thing in OBJECTS]
@@ -69,9 +74,23 @@ class Chains(Family):
         return problem
 
     def _worded(self, start: int, changes: list[int], clauses: list[str], rng: random.Random) -> Problem:
+        question = f"{rng.choice(NAMES)} has {start} {rng.choice(OBJECTS)}: {', '.join(clauses)}. How many?"
+        return self._asked(start, changes, question)
+
+    def recognise(self, question: str) -> Problem | None:
+        found = QUESTION.fullmatch(question)
+        if found is None:
+            return None
+        clauses = [clause.split() for clause in found[2].split(", ")]
+        changes = [int(size) * (1 if verb in GAINS else -1) for verb, size in clauses]
+        values = list(accumulate(changes, initial=int(found[1])))
+        sound = values[0] <= MOST_START and all(0 <= value <= MOST_VALUE for value in values)
+        return self._asked(values[0], changes, question) if sound else None
+
+    def _asked(self, start: int, changes: list[int], question: str) -> Problem:
         return self.problem(
             level=len(changes),
-            question=f"{rng.choice(NAMES)} has {start} {rng.choice(OBJECTS)}: {', '.join(clauses)}. How many?",
+            question=question,
             reference=start + sum(changes),
             canonical=" ".join([str(start), *(f"{change:+d}" for change in changes)]),
         )
@@ -86,7 +105,9 @@ class Chains(Family):
             _line(values[end - size], changes[end - size : end], values[end])
             for size, end in zip(sizes, ends, strict=True)
         ]
-        shown = "leaps" if way == "leaps" else "careful"
+        shown = way if way in ("leaps", "rechecks") else "careful"
+        if way == "rechecks":
+            lines = (lines * MOST_ROUNDS)[: rng.randint(len(lines) + 1, len(lines) * MOST_ROUNDS)]
         if way == "hasty":
             lines, shown = cut_short(lines, HASTY_LINES)
         return Demonstration(thinking="\n".join(lines), answer=str(values[-1]), way=shown)
@@ -102,6 +123,9 @@ class Chains(Family):
         matches = [LINE.fullmatch(line) for line in lines_of(thinking)]
         taken = [CHANGE.findall(match[1]) if match else [] for match in matches]
         changes = [f"{change[0]} {change[1:]}" for change in problem.canonical.split()[1:]]
+        single = len(taken) > len(changes) and all(len(line) == 1 for line in taken)
+        if single and [line[0] for line in taken] == [changes[index % len(changes)] for index in range(len(taken))]:
+            return "rechecks"
         if [change for line in taken for change in line] != changes or not all(taken):
             return "other"
         return "careful" if all(len(line) == 1 for line in taken) else "leaps"

@@ -14,6 +14,7 @@ from thinkaloud.problems.types import Demonstration, Family, Problem, Verdict, u
 CUPS = "ABCDE"
 SWAPS = tuple(a + b for a, b in combinations(CUPS, 2))
 HASTY_LINES = 5
+QUESTION = re.compile(r"Red under ([A-E]), blue under ([A-E])\. Swap ([A-E]{2}(?: [A-E]{2})*)\. Where now\?")
 
 
 class Cups(Family):
@@ -37,9 +38,18 @@ class Cups(Family):
     def generate(self, rng: random.Random, level: int) -> Problem:
         red, blue = rng.sample(CUPS, 2)
         swaps = rng.choices(SWAPS, k=level)
+        return self._asked(red, blue, swaps)
+
+    def recognise(self, question: str) -> Problem | None:
+        found = QUESTION.fullmatch(question)
+        if found is None or found[1] == found[2] or not set(found[3].split()) <= set(SWAPS):
+            return None
+        return self._asked(found[1], found[2], found[3].split())
+
+    def _asked(self, red: str, blue: str, swaps: list[str]) -> Problem:
         places = _follow(red, blue, swaps)
         return self.problem(
-            level=level,
+            level=len(swaps),
             question=f"Red under {red}, blue under {blue}. Swap {' '.join(swaps)}. Where now?",
             reference={"red": places[-1][0], "blue": places[-1][1]},
             canonical=f"{red} {blue} {' '.join(swaps)}",

@@ -15,6 +15,16 @@ GIVEN = 4
 HASTY_LINES = 1
 KINDS = ("without", "first", "last", "capitals", "commas", "twice", "after")
 LINE = re.compile(r"[A-Za-z0-9, ]+")
+QUESTION = re.compile(r"Say ([23]) of (\w+ \w+ \w+ \w+): ([\w, ]+)\.")
+ORDERS = {
+    "without": r"without (\w+)",
+    "first": r"(\w+) first",
+    "last": r"(\w+) last",
+    "capitals": r"in capitals()",
+    "commas": r"with commas()",
+    "twice": r"each twice()",
+    "after": r"then what follows ([1-9]|1[0-9]|20)",
+}
 
 
 class Orders(Family):
@@ -52,6 +62,18 @@ class Orders(Family):
         return self._worded(
             rng.sample(names, len(names)), problem.reference["count"], dict(rng.sample(orders, len(orders)))
         )
+
+    def recognise(self, question: str) -> Problem | None:
+        found = QUESTION.fullmatch(question)
+        if found is None:
+            return None
+        names, orders = found[2].split(), dict(filter(None, map(_read, found[3].split(", "))))
+        named = [orders[kind] for kind in ("without", "first", "last") if kind in orders]
+        sound = len(set(names)) == GIVEN and set(names) <= set(NAMES) and set(named) <= set(names)
+        if not orders or not sound or len(set(named)) < len(named):
+            return None
+        problem = self._worded(names, int(found[1]), orders)
+        return problem if problem.question == question else None
 
     def _worded(self, names: list[str], count: int, orders: dict[str, str]) -> Problem:
         said = ", ".join(_words(kind, value) for kind, value in orders.items())
@@ -119,6 +141,12 @@ class Orders(Family):
         lines = lines_of(thinking)
         steps = 2 + len({"capitals", "twice", "after"} & set(problem.reference["orders"]))
         return "careful" if len(lines) == steps and all(LINE.fullmatch(line) for line in lines) else "other"
+
+
+def _read(order: str) -> tuple[str, str] | None:
+    """The kind and the value of an order; None where it is none."""
+    found = ((kind, re.fullmatch(pattern, order)) for kind, pattern in ORDERS.items())
+    return next(((kind, match[1]) for kind, match in found if match), None)
 
 
 def _words(kind: str, value: str) -> str:

@@ -7,7 +7,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Iterator
-from itertools import combinations
+from itertools import combinations, cycle, islice
 from typing import Any
 
 from thinkaloud.problems.answers import cut_short, guesses, lines_of, whole_numbers
@@ -15,6 +15,7 @@ from thinkaloud.problems.types import Demonstration, Family, Problem, Verdict, u
 
 MOST_NUMBER = 30
 HASTY_LINES = 4
+QUESTION = re.compile(r"([1-9][0-9]?(?: [1-9][0-9]?)+) make ([1-9][0-9]?): which two\?")
 TRIED = re.compile(r"([0-9]{1,3}) ([0-9]{1,3}) = [0-9]{1,3} (yes|no)")
 
 
@@ -24,13 +25,13 @@ class Pairs(Family):
     The numbers differ and lie within 1..30; at least one pair has the sum, and any such pair is right, in either order.
     The order of the numbers doesn't make another problem. Ways: `careful` tries the pairs in order, each with its sum
     and no or yes, until one fits; `hasty` tries at most four and then writes guess; `shuffled` tries them in random
-    order.
+    order; `rechecks` goes on in order after one fits, from the first pair again after the last, and stops anywhere.
     """
 
     name = "pairs"
     levels = tuple(range(4, 9))
     beyond = (9,)
-    ways = ("careful", "hasty", "shuffled")
+    ways: tuple[str, ...] = ("careful", "hasty", "shuffled", "rechecks")
     words = unique(
         [" make", ":", " which", " two", "?", " =", " yes", " no", "\n", "guess"]
         + [" " + str(number) for number in range(2 * MOST_NUMBER)]
@@ -41,6 +42,14 @@ class Pairs(Family):
         numbers = rng.sample(range(1, MOST_NUMBER + 1), level)
         target = sum(rng.sample(numbers, 2))
         return self._worded(numbers, target)
+
+    def recognise(self, question: str) -> Problem | None:
+        found = QUESTION.fullmatch(question)
+        if found is None:
+            return None
+        numbers, target = [int(number) for number in found[1].split()], int(found[2])
+        sound = len(set(numbers)) == len(numbers) and max(numbers) <= MOST_NUMBER
+        return self._worded(numbers, target) if sound and target in map(sum, combinations(numbers, 2)) else None
 
     def _worded(self, numbers: list[int], target: int) -> Problem:
         return self.problem(
@@ -75,6 +84,9 @@ class Pairs(Family):
         shown = "careful" if tried == in_order[: len(tried)] else "shuffled"
         if way == "hasty":
             lines, shown = cut_short(lines, HASTY_LINES)
+        if way == "rechecks":
+            more = islice(cycle(in_order), len(tried), len(tried) + rng.randint(1, len(in_order)))
+            lines, shown = [*lines, *(_line(first, second, target) for first, second in more)], "rechecks"
         return Demonstration(thinking="\n".join(lines), answer=f"{tried[-1][0]} {tried[-1][1]}", way=shown)
 
     def verify(self, answer: str, reference: Any) -> Verdict:
@@ -93,11 +105,13 @@ class Pairs(Family):
         if guesses(thinking):
             return "hasty"
         tried = [TRIED.fullmatch(line) for line in lines_of(thinking)]
-        verdicts = ["no"] * (len(tried) - 1) + ["yes"]
-        if [line and line[3] for line in tried] != verdicts:
+        told = [line[3] for line in tried if line]
+        if len(told) < len(tried) or "yes" not in told:
             return "other"
         in_order = list(combinations(problem.reference["numbers"], 2))
         pairs = [(int(line[1]), int(line[2])) for line in tried if line]
+        if told.index("yes") < len(told) - 1:
+            return "rechecks" if pairs == list(islice(cycle(in_order), len(pairs))) else "other"
         if pairs == in_order[: len(pairs)]:
             return "careful"
         return "shuffled" if len(set(pairs)) == len(pairs) and set(pairs) <= set(in_order) else "other"

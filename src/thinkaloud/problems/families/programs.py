@@ -6,12 +6,14 @@ programs are run.
 
 import random
 import re
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 from thinkaloud.problems.answers import cut_short, guesses, lines_of
 from thinkaloud.problems.interpreter import Function, Refused, Value
 from thinkaloud.problems.types import Demonstration, Family, Problem, Verdict, unique
+from thinkaloud.text.messages import Message
 
 NUMBERS = (-7, -2, 0, 1, 3, 8, 13, 20)
 LISTS = ((5, 0, 9, 2, 7, 4, 1, 8, 3, 6), (10, -3, 4, 4, 7, -8), (2,), (1, 3, 9, 6), (6, 5, 0))
@@ -23,6 +25,10 @@ ALONE = {"^2": ("square",), "*2": ("double", "times 2"), "even": ("keep even",),
 STEPS = (*(f"{sign}{number}" for sign in "+-~" for number in range(1, 10)), *(f"*{n}" for n in range(2, 10)), "^2")
 FILTERS = (*(f"{sign}{number}" for sign in "<>" for number in range(1, 10)), "even", "odd")
 ENDS = ("sum", "list")
+READ = {
+    words.format(step[1:]): step for step in (*STEPS, *FILTERS) for words in ALONE.get(step) or WORDING[step[0]]
+} | {end: end for end in ENDS}
+"How a step is worded -> the step."
 LINE = re.compile(r"[x0-9 ()+*%=<>-]+|sum|list")
 
 
@@ -68,6 +74,19 @@ class Programs(Family):
             index = rng.choice(free)
             steps[index], steps[index + 1] = steps[index + 1], steps[index]
         return self._worded(problem.level, steps, rng)
+
+    def recognise(self, question: str) -> Problem | None:
+        found = re.fullmatch(r"Write f\((xs?)\): ([a-z0-9, ]+)\.", question)
+        steps = [READ.get(words, "") for words in found[2].split(", ")] if found else []
+        if found is None or steps.count("^2") > 1:
+            return None
+        inner, level = steps, len(steps)
+        if found[1] == "xs" and len(steps) > 2 and steps[0] in FILTERS and steps[-1] in ENDS:
+            inner, level = steps[1:-1], len(steps) + 2
+        if not all(step in STEPS for step in inner) or (found[1] == "xs") != (level > 4) or level not in self.levels:
+            return None
+        worded = self._worded(level, steps, random.Random(0))
+        return replace(worded, messages=(Message(role="user", content=question),))
 
     def _worded(self, level: int, steps: list[str], rng: random.Random) -> Problem:
         on_list = steps[-1] in ENDS

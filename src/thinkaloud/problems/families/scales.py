@@ -13,6 +13,7 @@ from thinkaloud.problems.families.pairs import Pairs
 from thinkaloud.problems.types import Demonstration, Problem, unique
 
 MOST_WEIGHT = 15
+QUESTION = re.compile(r"([1-9][0-9]?(?: [1-9][0-9]?)+) weigh ([1-9][0-9]?): which two\?")
 TRIED = re.compile(r"([0-9]{1,3}) ([0-9]{1,3}) = [0-9]{1,3}(?: (light|heavy) (next|more|less|again)| even)")
 ADVICE = {"light": "more", "heavy": "less"}
 MOVES = ("more", "less")
@@ -42,9 +43,19 @@ class Scales(Pairs):
 
     def generate(self, rng: random.Random, level: int) -> Problem:
         weights = sorted(rng.sample(range(1, MOST_WEIGHT + 1), level))
-        target = sum(rng.sample(weights, 2))
+        return self._worded(weights, sum(rng.sample(weights, 2)))
+
+    def recognise(self, question: str) -> Problem | None:
+        found = QUESTION.fullmatch(question)
+        if found is None:
+            return None
+        weights, target = [int(weight) for weight in found[1].split()], int(found[2])
+        sound = weights == sorted(set(weights)) and weights[-1] <= MOST_WEIGHT
+        return self._worded(weights, target) if sound and target in map(sum, combinations(weights, 2)) else None
+
+    def _worded(self, weights: list[int], target: int) -> Problem:
         return self.problem(
-            level=level,
+            level=len(weights),
             question=f"{' '.join(map(str, weights))} weigh {target}: which two?",
             reference={"numbers": weights, "target": target},
             canonical=f"{' '.join(map(str, weights))} = {target}",

@@ -1,0 +1,21 @@
+"""An exported folder opened by vLLM on a CPU: conversations in, ids of prompts and of greedy replies out."""
+
+import json
+import sys
+
+from vllm import LLM, SamplingParams
+
+
+def main() -> None:
+    """Read, ask, print."""
+    asked = json.load(sys.stdin)
+    model = LLM(asked["folder"], dtype="float32", max_model_len=512, enforce_eager=True)
+    how = SamplingParams(temperature=0.0, max_tokens=asked["tokens"])
+    conversations = [[{"role": "user", "content": question}] for question in asked["questions"]]
+    done = model.chat(conversations, how, use_tqdm=False)
+    replies = [list(one.outputs[0].token_ids) for one in done]
+    print(json.dumps({"prompts": [one.prompt_token_ids for one in done], "replies": replies}))
+
+
+if __name__ == "__main__":  # it starts itself again
+    main()

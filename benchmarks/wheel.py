@@ -1,0 +1,103 @@
+"""The wheel in dist/ where nothing of this checkout is: how large it is, and how long the first reply takes.
+
+It is installed into an environment of its own, in a temporary folder, and run from there. Seconds go from the start of
+the process to the first character of the thought; the first start, which compiles Python's files, is told apart.
+`--python python3.13` takes another interpreter, for which the wheel is built from the source distribution.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+QUESTION = "Mia has 7 beads: finds 3, loses 2, buys 5. How many?"
+EXPECTED = "13"
+
+
+def main() -> None:
+    """Install, ask, tell."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--python", default=sys.executable, help="the interpreter of the new environment")
+    parser.add_argument("--rounds", type=int, default=5, help="cold starts that are timed")
+    parser.add_argument("--environment", type=Path, help="an environment that is there already, for a second look")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        python = given.environment or install(folder / "venv", given.python)
+        print(json.dumps(measured(python.absolute(), folder, given.rounds), indent=1))
+
+
+def install(environment: Path, python: str) -> Path:
+    """A fresh environment with what is in dist/: its wheel if it is for that interpreter, else the sources."""
+    subprocess.run([python, "-m", "venv", environment], check=True)
+    inside = environment / "bin" / "python"
+    tag = subprocess.run([inside, "-c", "import sys; print('cp%d%d' % sys.version_info[:2])"], **OUTPUT).stdout.strip()
+    (wheel,), (sources,) = (list((ROOT / "dist").glob(pattern)) for pattern in ("*.whl", "*.tar.gz"))
+    what = wheel if f"-{tag}-" in wheel.name or "-none-" in wheel.name else sources
+    print(f"installing {what.name} and what it needs for {tag}", file=sys.stderr)
+    limits = {"PIP_CONSTRAINT": str(ROOT / "constraints.txt"), "PIP_BUILD_CONSTRAINT": str(ROOT / "constraints.txt")}
+    pip = [inside, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(what)]
+    subprocess.run(pip, check=True, env=os.environ | limits, cwd=environment)
+    return inside
+
+
+OUTPUT: dict[str, object] = {"check": True, "capture_output": True, "text": True}
+"How a program is run whose output is wanted."
+
+
+def measured(python: Path, folder: Path, rounds: int) -> dict[str, object]:
+    """What the installed package weighs and how soon it speaks; its native step must be there and its answer right."""
+    code = "import sys, thinkaloud.engine.backend as b; from thinkaloud.engine import can_quantise; print(sys.version)"
+    version = subprocess.run([python, "-c", code], cwd=folder, **OUTPUT).stdout.split()[0]
+    where = "import thinkaloud, pathlib; print(pathlib.Path(thinkaloud.__file__).parent)"
+    package = Path(subprocess.run([python, "-c", where], cwd=folder, **OUTPUT).stdout.strip())
+    assert ROOT not in package.parents, "that is the checkout, not the wheel"
+    site = package.parent
+    starts = [first_token(python, folder) for _ in range(rounds + 1)]
+    return {
+        "python": version,
+        "native": bool(list((package / "engine").glob("_native*.so"))),
+        "wheel_bytes": {file.name: file.stat().st_size for file in sorted((ROOT / "dist").iterdir())},
+        "package_bytes": size(package),
+        "with_dependencies_bytes": size(site),
+        "first_start_seconds": starts[0],
+        "first_token_seconds": starts[1:],
+        "median": statistics.median(starts[1:]),
+        "import_torch_seconds": [imported(python, folder) for _ in range(3)],
+        "load_average": os.getloadavg()[0],
+    }
+
+
+def size(folder: Path) -> int:
+    """Bytes in a folder."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def first_token(python: Path, folder: Path) -> float:
+    """Seconds from the start of `thinkaloud ask` to the first character of its reply."""
+    command = [python.with_name("thinkaloud"), "ask", QUESTION]
+    start = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=folder) as process:
+        assert process.stdout is not None
+        first = process.stdout.read(1)
+        seconds = time.perf_counter() - start
+        said = (first + process.stdout.read()).decode()
+    assert process.returncode == 0 and said.split()[-1] == EXPECTED, said
+    return round(seconds, 2)
+
+
+def imported(python: Path, folder: Path) -> float:
+    """Seconds of a process that imports torch and nothing else."""
+    start = time.perf_counter()
+    subprocess.run([python, "-c", "import torch"], check=True, cwd=folder)
+    return round(time.perf_counter() - start, 2)
+
+
+if __name__ == "__main__":
+    main()

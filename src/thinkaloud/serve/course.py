@@ -1,0 +1,179 @@
+"""A reply's way through another server, when all that can be had there is "continue from here".
+
+Knows: how a thought is bounded, closed and steered by prefixes alone. Doesn't know: connections, HTTP's shapes.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from thinkaloud.inference import Reply, Usage
+from thinkaloud.inference.asking import ANSWER_FLOOR, EFFORTS
+from thinkaloud.inference.defaults import Defaults
+from thinkaloud.serve.exchange import Wish
+from thinkaloud.serve.faults import Fault
+from thinkaloud.text import ChatTemplate, Piece, StreamParser
+from thinkaloud.text.stream import PlainLayout
+
+Continue = Callable[[Mapping[str, Any]], AsyncGenerator[Mapping[str, Any], None]]
+"The choices of a completion's chunks, for the body of a request."
+NOT_HERE = {"bias": "logit_bias"} | {name: name for name in ("top_logprobs", "logprobs", "max_accuracy_loss")}
+"Settings that can't be had through another server, and their fields."
+
+
+class Course:
+    """One reply: what has been said, what it may still cost, and the wishes of whoever watches."""
+
+    def __init__(self, template: ChatTemplate, defaults: Defaults, wish: Wish) -> None:
+        """UserError and Fault for what can't be had."""
+        settings = dict(wish.settings)
+        for name in NOT_HERE:
+            if settings.get(name):
+                raise Fault(f"{NOT_HERE[name]} can't be had through another server", param=NOT_HERE[name])
+        choice, effort = settings.get("tool_choice", "auto"), settings.get("effort", "medium")
+        if choice not in ("auto", "none"):
+            raise Fault("tool_choice can only be auto or none through another server", param="tool_choice")
+        self._tokenizer, self._settings = template.tokenizer, settings
+        self._max_tokens: int = settings.get("max_tokens") or defaults.max_tokens
+        thinking = effort != "off"
+        if wish.prompt is None:
+            tools = settings.get("tools") if choice != "none" else None
+            history = settings.get("history", "tools")
+            self._prompt = template.prompt(wish.messages, thinking=thinking, tools=tools, history=history)
+            self._parser = StreamParser(template, thinking)
+        else:
+            text = wish.prompt
+            self._prompt = self._tokenizer.encode(text) if isinstance(text, str) else list(text)
+            self._parser = StreamParser(PlainLayout(template), False)
+        share, budget = EFFORTS[effort], settings.get("thinking_budget")
+        if budget is None and share is not None:
+            budget = int(share * self._max_tokens)
+        self._policy = template.policy(thinking=thinking, budget=budget)
+        self._room = self._max_tokens - min(ANSWER_FLOOR, self._max_tokens)
+        self._budget = self._room if budget is None else min(budget, self._room)
+        self._thinks = self._policy.starts_thinking and wish.prompt is None
+        self._end = "open" if self._thinks else "none"
+        self._said: list[int] = []
+        self._pieces: list[Piece] = []
+        self._thought = self._answer = self._forced = 0
+        self._answer_now = self._changed = False
+        self._going = asyncio.Event()
+        self._going.set()
+
+    def steer(self, action: str, text: str | None = None, tokens: int | None = None) -> bool:
+        """A wish, heard when the next piece comes; whether it can be had."""
+        if action == "pause":
+            self._going.clear()
+        elif action == "resume":
+            self._going.set()
+        elif not self._thinks:
+            return False
+        elif action == "answer_now":
+            self._answer_now = True
+        elif action == "think_on":
+            self._budget = min(self._budget + (tokens or 1), self._room)
+        else:
+            self._force(self._tokenizer.encode(f"\n{text}\n"))
+        self._changed = True
+        return True
+
+    async def run(self, ask: Continue) -> AsyncGenerator[Piece | Reply, None]:
+        """Its pieces, and at the end the whole of it."""
+        finish = ""
+        while not finish:
+            await self._going.wait()
+            self._changed = False
+            if self._thinks and (self._answer_now or self._thought >= self._budget):
+                self._end, self._thinks = "client" if self._answer_now else "budget", False
+                self._force(self._policy.forced_close)
+            if self._thinks:
+                left, stop = self._budget - self._thought, [self._close_tag]
+            else:
+                left, stop = self._max_tokens - self._thought - self._answer, list(self._settings.get("stop", ()))
+            async with aclosing(ask(self._body(left, stop))) as choices:
+                async for choice in choices:
+                    self._take(choice)
+                    for piece in self._taken():
+                        yield piece
+                    finish = self._ended(choice)
+                    if finish or self._changed:
+                        break
+        self._pieces += self._parser.finish()
+        for piece in self._taken():
+            yield piece
+        yield self._reply(finish)
+
+    @property
+    def _close_tag(self) -> str:
+        assert self._policy.close_id is not None
+        return self._tokenizer.bytes_of(self._policy.close_id).decode()
+
+    def _body(self, left: int, stop: Sequence[str]) -> dict[str, Any]:
+        """The request for what comes next; the names are OpenAI's and vLLM's."""
+        settings = self._settings
+        body = {
+            "prompt": [*self._prompt, *self._said],
+            "max_tokens": left,
+            "stop": stop or None,
+            "seed": (settings.get("seed", 0) + settings.get("sample", 0)) % 2**63,
+            "skip_special_tokens": False,
+            "return_token_ids": True,
+        }
+        body |= {name: settings.get(name) for name in ("temperature", "top_p", "top_k", "min_p")}
+        if not self._thinks and settings.get("schema") is not None:
+            body["structured_outputs"] = {"json": settings["schema"] or {"type": "object"}}
+        return {name: value for name, value in body.items() if value is not None}
+
+    def _take(self, choice: Mapping[str, Any]) -> None:
+        ids = choice.get("token_ids") or self._tokenizer.encode_trusted(choice.get("text") or "")
+        self._said += ids
+        if self._thinks:
+            self._thought += len(ids)
+        else:
+            self._answer += len(ids)
+        self._pieces += self._parser.feed(ids)
+
+    def _force(self, ids: Sequence[int]) -> None:
+        self._said += ids
+        self._forced += len(ids)
+        self._pieces += self._parser.feed(ids)
+
+    def _taken(self) -> list[Piece]:
+        pieces, self._pieces = self._pieces, []
+        return pieces
+
+    def _ended(self, choice: Mapping[str, Any]) -> str:
+        """Why the reply is done, or nothing while it goes on."""
+        reason = choice.get("finish_reason")
+        if reason is None:
+            return ""
+        if not self._thinks:
+            return "length" if reason == "length" else "stop"
+        if reason == "length":
+            self._thought = max(self._thought, self._budget)
+        elif choice.get("stop_reason", self._close_tag) is None:
+            return "stop"  # the model ended its turn within the thought
+        else:
+            close = self._policy.close_id
+            if close not in self._said:
+                self._take({"token_ids": [close]})
+            self._thinks, self._end = False, "natural"
+        self._changed = True
+        return ""
+
+    def _reply(self, finish: str) -> Reply:
+        message = self._parser.message
+        return Reply(
+            thinking=message.thinking or "",
+            answer=message.content,
+            tool_calls=message.tool_calls,
+            usage=Usage(
+                prompt_tokens=len(self._prompt),
+                thinking_tokens=self._thought,
+                forced_tokens=self._forced,
+                answer_tokens=self._answer,
+            ),
+            finish=finish,
+            thought_end=self._end,
+        )

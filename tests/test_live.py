@@ -1,0 +1,236 @@
+"""The page of a run while it is trained, its small curves, and what is sent to trackers."""
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from thinkaloud.base.errors import UserError
+from thinkaloud.base.run import read_json, read_tail
+from thinkaloud.reports.drawing import colours_of
+from thinkaloud.reports.live import REFRESH, Standing, live_page, write_live
+from thinkaloud.reports.page import COLOURS
+from thinkaloud.reports.sketch import round_top, sketch, thinned
+from thinkaloud.train.pipeline import StageStatus
+from thinkaloud.train.recipe import RunSettings
+from thinkaloud.train.telling import Telling, follow
+from thinkaloud.train.tracking import Tracking, check_tracker, numbers
+
+EVIL = '<script>alert("&")</script>'
+SAMPLE = {"question": f"q {EVIL}", "thinking": f"t {EVIL}", "answer": f"a {EVIL}", "right": False}
+
+
+def rows_of(steps: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "step": step,
+            "progress": step / 20,
+            "reward": step / 20,
+            "entropy": 0.3,
+            "dev_accuracy": 0.5,
+            "sample": SAMPLE,
+        }
+        for step in range(1, steps + 1)
+    ]
+
+
+def standing(folder: Path, name: str = "think_rl", **change: Any) -> Standing:
+    known = {"kind": "rl", "state": "training", "progress": 0.5, "seconds": 30.0, "left": 125.0, "rows": rows_of(10)}
+    return Standing(name=name, folder=folder / name, **{**known, **change})
+
+
+def replies(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    row = {"family": f"f {EVIL}", "level": 3, "thinking": EVIL, "answer": EVIL, "reason": EVIL, "verdict": "wrong"}
+    lines = [{**row, "step": 9, "problem": f"p{index // 4} {EVIL}"} for index in range(40)]
+    lines[-2]["verdict"] = "right"
+    (folder / "rollouts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+# --- curves ---
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(-10, 1000)), max_size=600))
+def test_a_sketch_stays_within_its_frame(points: list[tuple[float, float]]) -> None:
+    assert len(thinned(points)) <= 150
+    drawn = sketch({"a": points}, {"a": "think"}, "x", share=False)
+    assert bool(drawn) == bool(points)
+    for x, y in re.findall(r"([\d.-]+),([\d.-]+)", "".join(re.findall(r'points="([^"]*)"', drawn))):
+        assert 0 <= float(x) <= 480 and 0 <= float(y) <= 220
+
+
+def test_axes_end_at_round_numbers() -> None:
+    assert [round_top(value) for value in (0, 0.03, 1.0, 1.2, 24, 25, 26, 99)] == [1, 0.05, 1, 2, 25, 25, 50, 100]
+    drawn = sketch({EVIL: [(0, 0.5)]}, {EVIL: "think"}, EVIL, share=True)
+    assert "<script" not in drawn and "100 %" in drawn
+
+
+def test_every_curve_has_a_colour_of_its_own_and_known_models_keep_theirs() -> None:
+    found = colours_of(["start", "rl", "think", "other"])
+    assert found["think"] == "think" and len(set(found.values())) == 4 and set(found.values()) <= set(COLOURS)
+
+
+# --- the page ---
+
+
+def test_a_live_page_asks_for_itself_and_for_nothing_else(tmp_path: Path) -> None:
+    replies(tmp_path / "think_rl")
+    page = live_page(EVIL, [standing(tmp_path)], left=500.0, ended="", now=1e9)
+    assert f'http-equiv="refresh" content="{REFRESH}"' in page
+    assert "about 8 min left" in page and "2 min left" in page and "50 %" in page
+    assert not re.search(r"(src|href)=|@import|url\(|https?:", page)
+    assert page.count("<script>") == 1 and "alert(&quot;" in page  # its own script only
+    assert "1 of 4 right" in page and "p9" in page
+
+
+def test_a_page_of_an_ended_run_asks_no_more_and_says_how_it_ended(tmp_path: Path) -> None:
+    page = live_page("demo", [standing(tmp_path)], left=None, ended=f"It was stopped: {EVIL}.", now=1e9)
+    assert "refresh" not in page and "<script" not in page and "It was stopped: &lt;script" in page
+
+
+def test_alarms_and_what_hinders_are_shown(tmp_path: Path) -> None:
+    note = {"step": 10, "alarm": "collapse", "words": EVIL, "cure": "slower", "taken_back_to": 5}
+    page = live_page("demo", [standing(tmp_path, rows=[*rows_of(10), note])], left=None, ended="", now=1e9)
+    assert "collapse" in page and "slower" in page and EVIL not in page
+
+
+def test_a_page_of_nothing_yet(tmp_path: Path) -> None:
+    stages = [standing(tmp_path, rows=[], state="waiting", progress=0.0, left=None)]
+    page = write_live(tmp_path, stages, left=None).read_text()
+    assert "waiting" in page and "<svg" not in page and not list(tmp_path.glob("*.partial"))
+
+
+def test_the_tail_of_a_journal_is_whole_lines(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps({"n": n}) + "\n" for n in range(100)) + '{"n": 1')
+    assert [row["n"] for row in read_tail(file, 3)] == [97, 98, 99]
+    assert [row["n"] for row in read_tail(file, 50, most=30)] == [98, 99]
+    file.write_text("")
+    assert read_tail(file, 3) == []
+
+
+# --- a run that is told ---
+
+
+def test_a_step_that_comes_again_replaces_what_came_after() -> None:
+    rows: list[dict[str, Any]] = []
+    note = {"step": 3, "alarm": "collapse", "taken_back_to": 1}
+    follow(rows, [{"step": 1}, {"step": 2}, {"step": 3}, note])
+    assert [row["step"] for row in rows] == [1, 2, 3, 3]
+    follow(rows, [{"step": 2, "again": True}])
+    assert rows == [{"step": 1}, {"step": 2, "again": True}]
+
+
+def test_a_run_is_told_to_its_end_and_beyond_an_interruption(tmp_path: Path) -> None:
+    settings = RunSettings(name="demo", dir=tmp_path, result="rl")
+    status = StageStatus(run=tmp_path, name="rl", kind="rl", budget=100.0, state="training")
+
+    def told() -> str:
+        return (tmp_path / "live.html").read_text()
+
+    with Telling(settings, [status]) as telling:
+        telling.look()
+        assert "It is being trained" in told() and "<svg" not in told()
+        status.fresh = rows_of(3)
+        telling.look()
+        assert status.fresh and "<svg" not in told()  # too early for another look
+    assert "It is finished" in told() and "<svg" in told() and not status.fresh
+    with pytest.raises(KeyboardInterrupt), Telling(settings, [status]):
+        raise KeyboardInterrupt
+    assert "It was interrupted" in told() and "goes on from the last checkpoint" in told()
+    with pytest.raises(UserError), Telling(settings, [status]):
+        raise UserError("stage rl: went wrong")
+    assert "It was stopped: stage rl: went wrong." in told()
+
+
+def test_a_status_keeps_what_nobody_has_taken_yet(tmp_path: Path) -> None:
+    status = StageStatus(run=tmp_path, name="rl", kind="rl", budget=1.0)
+    status.folder.mkdir(parents=True)
+    (status.folder / "metrics.jsonl").write_text('{"step": 1, "progress": 0.5}\n{"step": 2}\n{"st')
+    status.update(running=True)
+    assert [row["step"] for row in status.fresh] == [1, 2] and status.progress == 0.5
+
+
+# --- trackers ---
+
+FAKE = """
+calls = []
+class Run:
+    def __init__(self, name): self.name = name
+    def log(self, row, step=None): calls.append((self.name, row, step))
+    def finish(self): calls.append((self.name, "finished", None)); print("words of the library")
+def init(*, project, name, group, **others): print("words of the library"); return Run(name)
+class Settings:
+    def __init__(self, **settings): pass
+"""
+
+
+@pytest.fixture(params=["trackio", "wandb"])
+def library(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A stand-in that notes what it is given."""
+    (tmp_path / "fakes").mkdir()
+    (tmp_path / "fakes" / f"{request.param}.py").write_text(FAKE)
+    monkeypatch.syspath_prepend(str(tmp_path / "fakes"))
+    monkeypatch.delitem(sys.modules, request.param, raising=False)
+    yield request.param
+    sys.modules.pop(request.param, None)
+
+
+def test_each_number_is_sent_once_whatever_is_read_again(
+    library: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "demo"
+    run.mkdir()
+    check_tracker(library)
+    rows = [{"step": 1, "reward": 0.5, "kind": "rl", "lost": None}, {"step": 2, "reward": 0.75, "sample": {}}]
+    tracking = Tracking(library, run)
+    tracking.send("rl", rows[:1])
+    tracking.send("rl", rows)
+    tracking.close()
+    again = Tracking(library, run)
+    again.send("rl", [*rows, {"step": 3, "reward": 1.0}])
+    again.close()
+    calls = [call for call in sys.modules[library].calls if call[1] != "finished"]
+    assert calls == [("demo-rl", {"reward": value}, step) for step, value in ((1, 0.5), (2, 0.75), (3, 1.0))]
+    assert read_json(run / "tracked.json") == {"rl": 3}
+    assert capsys.readouterr().out == "" and "words of the library" in (run / "tracking.txt").read_text()
+
+
+def test_numbers_are_what_a_tracker_can_draw() -> None:
+    row = {"step": 3, "a": 1, "b": float("nan"), "c": "x", "d": None, "e": True}
+    assert numbers(row) == {"a": 1.0, "e": 1.0}
+
+
+def test_no_tracker_writes_nothing(tmp_path: Path) -> None:
+    check_tracker("none")
+    tracking = Tracking("none", tmp_path)
+    tracking.send("rl", [{"step": 1, "reward": 0.5}])
+    tracking.close()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("tracker", ["trackio", "tensorboard", "wandb"])
+def test_a_tracker_that_is_not_installed_is_a_users_mistake(tracker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("thinkaloud.train.tracking.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=f"pip install {tracker}"):
+        check_tracker(tracker)
+
+
+@pytest.mark.skipif(find_spec("trackio") is None, reason="trackio is not installed")
+def test_trackio_takes_the_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    import trackio
+
+    tracking = Tracking("trackio", tmp_path)
+    tracking.send("rl", [{"step": step, "reward": step / 4} for step in (1, 2, 3)])
+    tracking.close()
+    found = trackio.Api().runs("thinkaloud")
+    assert [run.name for run in found] == [f"{tmp_path.name}-rl"]

@@ -1,0 +1,331 @@
+"""The server asked by OpenAI's own client, and what it says to bodies that are none."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+
+from serving import QUESTION, Live, random_model
+from thinkaloud.inference import ReasoningModel, load
+from thinkaloud.problems import draw
+from thinkaloud.rollouts import Sampling, Task
+from thinkaloud.rollouts.verified import kind_of
+from thinkaloud.serve.client import Server
+from thinkaloud.serve.line import Limits
+from thinkaloud.serve.opening import own
+
+SHORT = {"thinking_budget": 4}
+CHAINS = "Mia has 7 beads: finds 3, loses 2, buys 5. How many?"
+ADD = {
+    "type": "function",
+    "function": {
+        "name": "add",
+        "parameters": {
+            "type": "object",
+            "properties": {"a": {"type": "integer", "minimum": 0, "maximum": 9}},
+            "required": ["a"],
+            "additionalProperties": False,
+        },
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return random_model(tmp_path_factory.mktemp("random"))
+
+
+@pytest.fixture(scope="module")
+def live(folder: Path) -> Iterator[Live]:
+    """A random model at a server."""
+    with Live(own(load(folder), "random", limits=Limits(choices=4, body_bytes=20_000, max_tokens=500))) as one:
+        yield one
+        assert one.idle()
+
+
+@pytest.fixture(scope="module")
+def bundled() -> Iterator[Live]:
+    """The bundled model at a server."""
+    with Live(own(load(), "thinkaloud", limits=Limits())) as one:
+        yield one
+        assert one.idle()
+
+
+@pytest.fixture(scope="module")
+def offline() -> ReasoningModel:
+    return load()
+
+
+def post(live: Live, body: Any, path: str = "/chat/completions", **headers: str) -> httpx2.Response:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return httpx2.post(live.url + path, content=content, headers={"Content-Type": "application/json", **headers})
+
+
+def test_a_chat_is_what_the_model_says_offline(bundled: Live, offline: ReasoningModel) -> None:
+    ask = [{"role": "user", "content": CHAINS}]
+    said = bundled.client().chat.completions.create(model="thinkaloud", messages=ask, seed=3, n=3, temperature=1.3)
+    for index, choice in enumerate(said.choices):
+        reply = offline.ask(ask, seed=3, sample=index, temperature=1.3, kind=kind_of(ask))
+        assert (choice.message.content, choice.message.reasoning_content) == (reply.answer, reply.thinking)
+        assert choice.message.reasoning == choice.message.reasoning_content
+        assert (choice.finish_reason, choice.thought_end) == ("stop", reply.thought_end)
+    details = said.usage.completion_tokens_details
+    parts = (details.reasoning_tokens, details.answer_tokens, details.forced_tokens)
+    assert sum(parts) + details.probe_tokens + details.discarded_tokens == said.usage.completion_tokens > 0
+    assert said.usage.total_tokens == said.usage.prompt_tokens + said.usage.completion_tokens
+    assert said.usage.prompt_tokens_details.cached_tokens >= 0
+
+
+def test_a_stream_is_the_same_in_pieces(bundled: Live, offline: ReasoningModel) -> None:
+    ask = [{"role": "user", "content": CHAINS}]
+    options = {"stream": True, "stream_options": {"include_usage": True}, "seed": 4, "n": 2}
+    chunks = list(bundled.client().chat.completions.create(model="thinkaloud", messages=ask, **options))
+    assert len({chunk.id for chunk in chunks}) == 1
+    assert chunks[-1].choices == [] and chunks[-1].usage.completion_tokens > 0
+    for index in range(2):
+        choices = [one for chunk in chunks for one in chunk.choices if one.index == index]
+        assert choices[0].delta.role == "assistant"
+        text = "".join(one.delta.content or "" for one in choices)
+        thought = "".join(getattr(one.delta, "reasoning_content", "") for one in choices)
+        reply = offline.ask(ask, seed=4, sample=index, kind=kind_of(ask))
+        assert (text, thought) == (reply.answer, reply.thinking)
+        assert [one.finish_reason for one in choices if one.finish_reason] == ["stop"]
+        assert choices[-1].thought_end == reply.thought_end
+
+
+def test_thinking_is_off_or_cut_on_request(bundled: Live) -> None:
+    create, ask = bundled.client().chat.completions.create, [{"role": "user", "content": CHAINS}]
+    off = create(model="thinkaloud", messages=ask, reasoning_effort="none")
+    assert off.choices[0].message.reasoning_content == "" and off.choices[0].thought_end == "none"
+    assert create(model="thinkaloud", messages=ask, extra_body=SHORT).choices[0].thought_end == "budget"
+    kwargs = {"chat_template_kwargs": {"enable_thinking": False}}
+    assert create(model="thinkaloud", messages=ask, extra_body=kwargs).choices[0].thought_end == "none"
+
+
+def test_a_thought_may_come_back_and_is_kept_on_request(live: Live) -> None:
+    turns = [*QUESTION, {"role": "assistant", "content": "Red", "reasoning_content": "1 2 3 4 5 6 7"}, *QUESTION]
+    tokens = {}
+    for history in ("drop", "tools", "keep"):
+        said = post(live, {"messages": turns, "max_tokens": 20, "history": history})
+        tokens[history] = said.json()["usage"]["prompt_tokens"]
+    assert tokens["drop"] == tokens["tools"] < tokens["keep"]
+
+
+def test_log_probs_stand_beside_their_tokens(bundled: Live) -> None:
+    create, ask = bundled.client().chat.completions.create, [{"role": "user", "content": CHAINS}]
+    settings = {"model": "thinkaloud", "messages": ask, "seed": 1, "logprobs": True, "top_logprobs": 3}
+    told = create(**settings).choices[0].logprobs
+    assert "".join(one.token for one in told.content).strip() == "13"
+    assert all(len(one.top_logprobs) == 3 and one.logprob <= 0 for one in told.content)
+    pieces = [chunk.choices[0].logprobs for chunk in create(**settings, stream=True)]
+    streamed = [one for piece in pieces if piece for one in piece.content]
+    assert [one.token for one in streamed] == [one.token for one in told.content]
+    # other work in the batch may change the last bits
+    for one, other in zip(streamed, told.content, strict=True):
+        assert one.logprob == pytest.approx(other.logprob, abs=1e-4)
+
+
+def test_tools_are_called_as_they_must_be(live: Live) -> None:
+    create = live.client().chat.completions.create
+    settings = {"model": "random", "messages": QUESTION, "tools": [ADD], "max_tokens": 90, "extra_body": SHORT}
+    for choice in ("required", {"type": "function", "function": {"name": "add"}}):
+        said = create(**settings, tool_choice=choice, parallel_tool_calls=False).choices[0]
+        assert said.finish_reason == "tool_calls" and len(said.message.tool_calls) == 1
+        assert said.message.content is None
+        assert said.message.tool_calls[0].function.name == "add"
+        assert 0 <= json.loads(said.message.tool_calls[0].function.arguments)["a"] <= 9
+    chunks = list(create(**settings, tool_choice="required", stream=True))
+    calls = [call for chunk in chunks for choice in chunk.choices for call in choice.delta.tool_calls or ()]
+    assert [call.index for call in calls] == list(range(len(calls))) and calls
+    assert len({call.id for call in calls}) == len(calls)
+    result = [*QUESTION, {"role": "assistant", "tool_calls": [calls[0].model_dump()]}]
+    result += [{"role": "tool", "tool_call_id": calls[0].id, "content": "3"}]
+    assert create(model="random", messages=result, tools=[ADD], max_tokens=20).choices[0].message
+
+
+def test_an_answer_has_the_form_that_it_must_have(live: Live) -> None:
+    create = live.client().chat.completions.create
+    schema = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}
+    schema["additionalProperties"] = False
+    form = {"type": "json_schema", "json_schema": {"name": "form", "schema": schema}}
+    said = create(model="random", messages=QUESTION, response_format=form, max_tokens=100, extra_body=SHORT)
+    assert set(json.loads(said.choices[0].message.content)) == {"ok"}
+    with pytest.raises(openai.BadRequestError, match="schema"):
+        create(model="random", messages=QUESTION, response_format={"type": "json_schema"})
+
+
+def test_a_stop_string_ends_the_answer(live: Live) -> None:
+    create = live.client().chat.completions.create
+    settings = {"model": "random", "messages": QUESTION, "reasoning_effort": "none", "max_tokens": 60, "seed": 2}
+    whole = create(**settings).choices[0].message.content
+    stop = whole[3:5]
+    cut = create(**settings, stop=[stop]).choices[0]
+    assert (cut.message.content, cut.finish_reason) == (whole[: whole.index(stop)], "stop")
+
+
+def test_responses_are_items(bundled: Live) -> None:
+    client = bundled.client()
+    settings = {"model": "thinkaloud", "input": CHAINS, "extra_body": {"seed": 1}}
+    said = client.responses.create(**settings, reasoning={"effort": "high", "summary": "concise"})
+    assert [item.type for item in said.output] == ["reasoning", "message"]
+    assert said.output_text == "13" and said.status == "completed"
+    assert said.output[0].summary[0].text == said.output[0].content[0].text.splitlines()[-1]
+    assert said.usage.output_tokens_details.reasoning_tokens > 0
+    again = client.responses.create(model="thinkaloud", input=[*said.output, {"role": "user", "content": CHAINS}])
+    assert again.status in ("completed", "incomplete")
+    short = client.responses.create(**settings, max_output_tokens=1)
+    assert short.status == "incomplete" and short.incomplete_details.reason == "max_output_tokens"
+
+
+def test_the_events_of_a_response_come_in_their_order(bundled: Live) -> None:
+    with bundled.client().responses.stream(model="thinkaloud", input=CHAINS, reasoning={"summary": "auto"}) as stream:
+        events = list(stream)
+        final = stream.get_final_response()
+    kinds = [event.type for event in events]
+    assert kinds[:3] == ["response.created", "response.in_progress", "response.output_item.added"]
+    assert kinds[-1] == "response.completed" and kinds.count("response.output_item.done") == 2
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    said = "".join(event.delta for event in events if event.type == "response.output_text.delta")
+    assert said == final.output_text
+    done = next(event for event in events if event.type == "response.reasoning_text.done")
+    assert done.text == "".join(event.delta for event in events if event.type == "response.reasoning_text.delta")
+
+
+def test_responses_call_tools(live: Live) -> None:
+    tool = {"type": "function", **ADD["function"]}
+    settings = {"model": "random", "tools": [tool], "tool_choice": "required", "max_output_tokens": 90}
+    said = live.client().responses.create(input="Red", **settings, parallel_tool_calls=False, extra_body=SHORT)
+    call = next(item for item in said.output if item.type == "function_call")
+    assert call.name == "add" and 0 <= json.loads(call.arguments)["a"] <= 9
+    result = {"type": "function_call_output", "call_id": call.call_id, "output": "3"}
+    turn = {"role": "user", "content": "Red"}
+    again = live.client().responses.create(model="random", input=[turn, call, result], max_output_tokens=20)
+    assert again.output
+
+
+def test_a_prompt_goes_on(bundled: Live, offline: ReasoningModel) -> None:
+    create = bundled.client().completions.create
+    said = create(model="thinkaloud", prompt=["7 + 3 =", "2 + 2 ="], max_tokens=4, seed=5, echo=True, logprobs=2)
+    for choice, prompt in zip(said.choices, ("7 + 3 =", "2 + 2 ="), strict=True):
+        stream = offline.go_on(prompt, max_tokens=4, seed=5)
+        assert choice.text == prompt + "".join(piece.text for piece in stream)
+        assert len(choice.logprobs.tokens) == len(choice.logprobs.token_logprobs) >= 1
+    ids = offline.tokenizer.encode("7 + 3 =")
+    assert create(model="thinkaloud", prompt=ids, max_tokens=4, seed=5).choices[0].text == said.choices[0].text[7:]
+    chunks = create(model="thinkaloud", prompt="7 + 3 =", max_tokens=4, seed=5, stream=True)
+    assert "".join(chunk.choices[0].text for chunk in chunks) == said.choices[0].text[7:]
+
+
+def test_the_models_tell_what_they_can(bundled: Live) -> None:
+    client = bundled.client()
+    (model,) = client.models.list().data
+    assert model.id == "thinkaloud" == client.models.retrieve("thinkaloud").id
+    assert {one["name"] for one in model.thinkaloud["families"]} == {"cups", "chains"}
+    assert model.thinkaloud["turns"] == 1 and model.thinkaloud["context"] == 512
+    with pytest.raises(openai.NotFoundError, match="does not exist here"):
+        client.models.retrieve("gpt")
+    with pytest.raises(openai.NotFoundError, match="does not exist here"):
+        client.chat.completions.create(model="gpt", messages=QUESTION)
+
+
+FAULTS = [
+    (b"", "not JSON", None),
+    (b"{", "not JSON", None),
+    (b"[]", "must be a JSON object", None),
+    (b'"\\ud800"', "surrogate", None),
+    (b"[" * 100_00, "nested", None),
+    (b'{"a":' * 200 + b"1" + b"}" * 200, "nested", None),
+    (b"\xff", "not JSON", None),
+    (b'{"messages": [], "temperature": NaN}', "NaN", None),
+    ({"messages": QUESTION, "temprature": 1}, "did you mean temperature?", "temprature"),
+    ({"messages": [{"role": "user", "contents": "x"}]}, "did you mean content?", "messages.0.contents"),
+    ({"messages": [{"role": "king", "content": "x"}]}, "messages.0.role", "messages.0.role"),
+    (
+        {"messages": [{"role": "user", "content": [{"type": "image"}]}]},
+        "content.0.type",
+        "messages.0.content.0.type",
+    ),
+    ({"messages": QUESTION, "max_tokens": "5"}, "valid integer", "max_tokens"),
+    ({"messages": QUESTION, "max_tokens": 501}, "limit is 500", "max_tokens"),
+    ({"messages": QUESTION, "temperature": -1}, "temperature", "temperature"),
+    ({"messages": QUESTION, "n": 5}, "limit of 4", "n"),
+    ({"messages": QUESTION, "stop": [1]}, "stop", "stop.0"),
+    ({"messages": QUESTION, "tools": [ADD, ADD]}, "two tools", "tools"),
+    ({"messages": QUESTION, "tool_choice": "required"}, "no tools", "tool_choice"),
+    ({"messages": QUESTION, "top_logprobs": 2}, "needs logprobs", "top_logprobs"),
+    ({"messages": QUESTION, "logit_bias": {"99999": 1}}, "vocabulary", "logit_bias"),
+    ({"messages": QUESTION, "server_tools": ["rm"]}, "no tool 'rm'", "server_tools"),
+    ({"messages": [{"role": "user", "content": "1 2 3 " * 2000}]}, "shorten it", None),
+    ({}, "messages is missing", "messages"),
+]
+
+
+@pytest.mark.parametrize(("body", "words", "param"), FAULTS)
+def test_a_mistake_is_named_in_openais_body(live: Live, body: Any, words: str, param: str | None) -> None:
+    answer = post(live, body)
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"} and error["type"] == "invalid_request_error"
+    assert words in error["message"] and error["param"] == param
+
+
+def test_other_faults_have_that_body_too(live: Live) -> None:
+    for answer, status in (
+        (post(live, {"messages": [{"role": "user", "content": "x" * 30_000}]}), 413),
+        (httpx2.get(live.url + "/nothing"), 404),
+        (httpx2.get(live.url + "/chat/completions"), 405),
+        (httpx2.post(live.url + "/chat/completions", content=b"{}"), 400),
+        (post(live, {"id": "none", "action": "jump"}, "/chat/completions/control"), 400),
+    ):
+        assert answer.status_code == status and set(answer.json()["error"]) == {"message", "type", "param", "code"}
+
+
+def test_fields_that_mean_nothing_here_are_named(live: Live) -> None:
+    body = {"messages": QUESTION, "max_tokens": 2, "user": "me", "frequency_penalty": 1, "store": False}
+    answer = post(live, body)
+    assert answer.status_code == 200
+    assert answer.headers["x-thinkaloud-ignored"] == "frequency_penalty, user, store"
+    assert "x-thinkaloud-ignored" not in post(live, {"messages": QUESTION, "max_tokens": 2}).headers
+
+
+def test_it_is_looked_at(live: Live) -> None:
+    assert httpx2.get(live.root + "/health").json()["status"] == "ok"
+    told = httpx2.get(live.root + "/metrics").text
+    assert 'thinkaloud_tokens_total{kind="answer"}' in told
+    assert 'thinkaloud_requests_total{endpoint="/v1/chat/completions",status="200"}' in told
+    schema = httpx2.get(live.root + "/openapi.json").json()
+    assert {"/v1/chat/completions", "/v1/responses", "/v1/completions", "/v1/models"} <= set(schema["paths"])
+    assert httpx2.get(live.root + "/").headers["x-content-type-options"] == "nosniff"
+
+
+def test_an_answer_comes_checked(bundled: Live) -> None:
+    create = bundled.client().chat.completions.create
+    ask = {"model": "thinkaloud", "messages": [{"role": "user", "content": CHAINS}], "seed": 1}
+    (choice,) = create(**ask, extra_body={"verify": True}).choices
+    assert (choice.message.content, choice.verified, choice.confidence) == ("13", True, 1.0)
+    wrong = create(**ask, max_tokens=1, extra_body={"verify": True}).choices[0]
+    assert (wrong.verified, wrong.confidence) == (False, 0.0)
+    unknown = create(model="thinkaloud", messages=QUESTION, extra_body={"verify": True}).choices[0]
+    assert unknown.verified is None
+    last = [one for one in create(**ask, stream=True, extra_body={"verify": True}) if one.choices[0].finish_reason]
+    assert last[0].choices[0].verified is True
+
+
+def test_an_early_exit_needs_a_calibration(live: Live) -> None:
+    refused = post(live, {"messages": QUESTION, "max_accuracy_loss": 0.01})
+    assert refused.status_code == 400 and "thinkaloud calibrate" in refused.json()["error"]["message"]
+
+
+def test_our_own_evaluation_asks_it(bundled: Live, offline: ReasoningModel) -> None:
+    server = Server(bundled.url)
+    assert server.model == "thinkaloud"
+    tasks = [Task(problem=problem, sample=0, budget=None) for problem in draw("chains", "test", 3, 7)]
+    asked = server.asked(Sampling(max_tokens=96, temperature=1.0), seed=1)
+    for task, said in asked.respond(tasks):
+        body = asked.body(task)
+        alike = {name: body[name] for name in ("max_tokens", "temperature", "top_p", "seed")}
+        assert offline.ask(body["messages"], **alike, kind="chains").answer == said.answer != ""

@@ -1,0 +1,66 @@
+"""Bodies made up from the server's own schema, right ones and wrong ones: none may break it."""
+
+from collections.abc import Iterator
+
+import httpx2
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+
+from serving import Live, random_model
+from thinkaloud.inference import load
+from thinkaloud.serve.line import Limits
+from thinkaloud.serve.opening import own
+
+FEW, MANY = 15, 625
+"Cases for each of eight operations."
+LIMITS = Limits(max_tokens=4, choices=2, queue=10_000)
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    with Live(own(load(random_model(tmp_path_factory.mktemp("random"))), "random", limits=LIMITS)) as one:
+        yield one
+        assert one.idle()
+        assert httpx2.get(one.root + "/health").json() == {
+            "status": "ok",
+            "model": "random",
+            "waiting": 0,
+            "running": 0,
+        }
+
+
+def try_out(live: Live, examples: int) -> set[str]:
+    """So many cases for each operation; the operations."""
+    schema = schemathesis.openapi.from_url(live.root + "/openapi.json")
+    tried = set()
+    for result in schema.get_all_operations():
+        operation = result.ok()
+        tried.add(operation.path)
+
+        @settings(
+            max_examples=examples,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(case=operation.as_strategy())
+        def one(case: schemathesis.Case) -> None:
+            response = case.call()
+            assert response.status_code < 500, response.text
+            if response.status_code >= 400:
+                assert set(response.json()["error"]) == {"message", "type", "param", "code"}
+
+        one()
+    return tried
+
+
+def test_no_body_breaks_it(live: Live) -> None:
+    assert {"/v1/chat/completions", "/v1/responses", "/v1/completions"} < try_out(live, FEW)
+
+
+@pytest.mark.slow
+def test_no_body_of_many_breaks_it(live: Live) -> None:
+    try_out(live, MANY)
