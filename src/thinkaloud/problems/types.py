@@ -213,7 +213,13 @@ PIECE = re.compile(r"'(?:s|t|re|ve|m|ll|d)| ?[A-Za-z]+| ?[0-9]+| ?[^\sA-Za-z0-9]
 
 def pieces(*texts: str) -> list[str]:
     """The pre-tokens of ASCII texts, those that stand where a template has {something} left out."""
-    return [piece for text in texts for part in re.split(r"\{[a-z]+\}", text) for piece in PIECE.findall(part)]
+    return [
+        piece
+        for text in texts
+        for part in re.split(r"\{[a-z]+\}", text)
+        for piece in PIECE.findall(part)
+        if piece != " "
+    ]
 
 
 def unique(words: Iterable[str]) -> tuple[str, ...]:

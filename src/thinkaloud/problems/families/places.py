@@ -12,26 +12,8 @@ from thinkaloud.problems.answers import lines_of
 from thinkaloud.problems.families.stories import HE, SHE
 from thinkaloud.problems.types import Demonstration, Family, Problem, Verdict, pieces, unique
 
-NAMES = (
-    "Ann",
-    "Bo",
-    "Cy",
-    "Dee",
-    "Eli",
-    "Fay",
-    "Gus",
-    "Hal",
-    "Ida",
-    "Jo",
-    "Kit",
-    "Lea",
-    "Moe",
-    "Ned",
-    "Pia",
-    "Roy",
-    *SHE,
-    *HE,
-)
+OWN = ("Ann", "Bo", "Cy", "Dee", "Eli", "Fay", "Gus", "Hal", "Ida", "Jo", "Kit", "Lea", "Moe", "Ned", "Pia", "Roy")
+NAMES = OWN + SHE + HE
 WORDINGS = (
     ("{one} is left of {other}", "{other} is right of {one}", "Who stands where?"),
     ("{one} is before {other}", "{other} is after {one}", "What is the order?"),
@@ -52,14 +34,8 @@ class Places(Family):
     levels = (3, 4, 5, 6)
     ways = ("careful",)
     words = unique(
-        [
-            *pieces(*(text for texts in WORDINGS for text in texts)),
-            ",",
-            ".",
-            "\n",
-            *NAMES,
-            *(" " + name for name in NAMES),
-        ]
+        [*pieces(*(" " + text for texts in WORDINGS for text in texts)), ",", ".", "\n"]
+        + [space + name for space in ("", " ") for name in NAMES]
     )
 
     def generate(self, rng: random.Random, level: int) -> Problem:
