@@ -29,7 +29,7 @@ from thinkaloud.engine.gpu.matrix import pack  # noqa: E402
 from thinkaloud.engine.gpu.state import Heads, State  # noqa: E402
 from thinkaloud.engine.gpu.step import padded  # noqa: E402
 from thinkaloud.engine.gpu.weights import Weights  # noqa: E402
-from thinkaloud.engine.row import Row  # noqa: E402
+from thinkaloud.engine.row import Draw, Row  # noqa: E402
 from thinkaloud.engine.sampling import Sampler, noise_key, uniforms  # noqa: E402
 from thinkaloud.model import ModelConfig, Transformer  # noqa: E402
 from thinkaloud.model.quantise import format_of, quantise  # noqa: E402
@@ -449,7 +449,7 @@ def test_the_devices_automaton_is_the_rows(run: Any) -> None:
                     continue
                 forced = row.force()
                 token = int(drawn[index]) if forced is None else forced
-                row.append((token, 0.0, forced is None))  # type: ignore[arg-type]
+                row.append(Draw(token, 0.0, forced is None))
                 assert int(ids[turn, index]) == token
                 assert abs(float(logprobs[turn, index] - logits[index].log_softmax(0)[token])) < 1e-5
                 done[index] = row.finish is not None

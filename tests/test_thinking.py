@@ -155,7 +155,7 @@ def test_insertion_that_the_context_has_no_room_for_is_refused(make: Make) -> No
     assert len(finish(engine)[handle].token_ids) == 70 + 100 + len(TEMPLATE.policy().forced_close)
 
 
-@pytest.mark.parametrize("when", [0, 4])
+@pytest.mark.parametrize("when", [4])
 def test_thinking_on_is_a_larger_budget(make: Make, when: int) -> None:
     engine = make()
     handle = engine.submit(a_request(budget=5))
@@ -167,7 +167,7 @@ def test_thinking_on_is_a_larger_budget(make: Make, when: int) -> None:
     same(finish(engine)[handle], make().generate([a_request(budget=None)])[0])
 
 
-@pytest.mark.parametrize("when", [0, 1, 6])
+@pytest.mark.parametrize("when", [0, 6])
 def test_a_pause_costs_nothing_and_changes_nothing(make: Make, when: int) -> None:
     expected = make().generate([a_request(sample) for sample in range(3)])
     engine = make()
@@ -221,7 +221,7 @@ def test_cancelling_a_paused_row_frees_its_place(make: Make) -> None:
 # --- drawing from logits ---
 
 
-@pytest.mark.parametrize("settings", [{}, {"top_p": 0.8, "top_k": 9}, {"temperature": 0.0}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"top_p": 0.8, "top_k": 9}], ids=str)
 def test_a_row_that_tells_its_logprobs_draws_what_it_would_draw(make: Make, settings: dict[str, Any]) -> None:
     plain = [a_request(sample, **settings) for sample in (0, 2)]
     telling = [replace(request, top_logprobs=4) for request in plain]

@@ -157,19 +157,16 @@ def test_without_care_a_reply_may_stop_in_its_thought(make: Make) -> None:
         for index in range(30)
     ]
     engine = make(STOPPING)
-    stopped = 0
     kind = [replace(request, policy=careful(soft_from=None)) for request in plain]
-    for request, before, after in zip(plain, engine.generate(plain), engine.generate(kind), strict=True):
-        if before.finish == "stop" and before.thought_end == "open" and len(before.token_ids) > 1:
-            end = len(before.token_ids) - 1
-            if before.token_ids[0] != after.token_ids[0]:
-                continue  # its first token is drawn from what is left without the stop ids
-            stopped += 1
-            assert after.token_ids[:end] == before.token_ids[:end]
-            assert after.token_ids[end:][:4] == TEMPLATE.policy().forced_close[:4]
-            assert (after.thought_end, after.discarded_tokens, after.thinking_tokens) == ("natural", 1, end)
-            assert answer_of(request, after).strip()
-    assert stopped >= 2
+    stopped = sum(one.finish == "stop" and one.thought_end == "open" for one in engine.generate(plain))
+    closed = 0
+    for request, found in zip(kind, engine.generate(kind), strict=True):
+        assert found.thought_end in ("natural", "budget") and answer_of(request, found).strip()
+        if found.discarded_tokens:
+            closed += 1
+            assert (found.thought_end, found.discarded_tokens) == ("natural", 1)
+            assert found.token_ids[found.thinking_tokens :][:4] == TEMPLATE.policy().forced_close[:4]
+    assert stopped >= 3 and closed >= 3
 
 
 # --- a close at the end of a sentence ---
@@ -320,7 +317,7 @@ GOES_ON = tuple((one, -100.0) for one in (CLOSE, *TEMPLATE.stop_ids))
 
 
 @pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize("temperature", [0.0, 0.2])
+@pytest.mark.parametrize("temperature", [0.0])
 def test_loops_are_taken_back_and_end_with_an_answer(make: Make, temperature: float) -> None:
     """A model that goes round in circles at low temperature: forced loops, and no way out but by chance."""
     requests = [

@@ -37,8 +37,7 @@ class Place:
         self.left = row.most_tokens - len(row.request.prompt_ids)
         "steps that can still bring a token, launched ones taken off"
         self.gone = False
-        self.by_hand = row.steered or bool(row.forced)
-        "whether the host draws its tokens, from logits, a launch a token"
+        self.by_hand = row.steered or bool(row.forced)  # the host draws from logits, a launch a token
         r = row.request
         self.mode: Mode = "free"
         if r.temperature > 0 and (r.top_p, r.top_k, r.min_p) != (1.0, 0, 0.0):
@@ -170,22 +169,22 @@ class CudaBackend:
 
     def grow(self, row: Row, tokens: int) -> bool:
         """Give a row blocks for so many more tokens, if they are there."""
-        place = self._places.get(row.handle)
-        more = 0 if place is None else -(-(row.most_tokens + tokens) // BLOCK) - len(place.blocks)
-        if place is None or self.pool.available < more:
-            return place is None
-        place.blocks += [self.pool.take() for _ in range(more)]
-        return True
+        if (place := self._places.get(row.handle)) is None:
+            return True
+        more = -(-(row.most_tokens + tokens) // BLOCK) - len(place.blocks)
+        if self.pool.available >= more:
+            place.blocks += [self.pool.take() for _ in range(more)]
+        return len(place.blocks) * BLOCK >= row.most_tokens + tokens
 
     def steer(self, row: Row) -> None:
         """A row's plan, noise or tokens have changed: what was drawn ahead is void, and the host takes over."""
         old = self._places[row.handle]
         old.by_hand = True
         if old in self._running:
-            new = self._places[row.handle] = Place(row, old.line, old.blocks)
-            old.gone = new.by_hand = True
             self._running.remove(old)
-            self._by_hand.append(new)
+            self._by_hand.append(Place(row, old.line, old.blocks))
+            self._places[row.handle] = self._by_hand[-1]
+            old.gone = self._by_hand[-1].by_hand = True
 
     def rest(self, row: Row) -> None:
         """A row that pauses is not launched; what was drawn ahead stays good."""
@@ -209,32 +208,30 @@ class CudaBackend:
         self._sort()
         places = [self._places[row.handle] for row in rows]
         drawn = self._draw_by_hand()
-        if not any(place.tokens for place in places if not place.row.paused):
+        if not any(place.tokens and not place.row.paused for place in places):
             self._advance()
         return [drawn.get(place.row.handle) or _next(place) for place in places]
 
     def _sort(self) -> None:
-        """Rows that have come to be steered go over to the host, and those that no longer are back to the device."""
-        for place in [place for place in self._running if not place.row.plain and place.row.steered]:
-            self.steer(place.row)
-        for place in (back := [place for place in self._by_hand if not place.row.needs_hand]):
-            self._by_hand.remove(place)
-            place.by_hand = False
-            place.left = place.row.most_tokens - place.row.next_position
+        """Rows that are steered now go over to the host, those that no longer are back to the device."""
+        for row in [place.row for place in self._running if not place.row.plain and place.row.leaves_step]:
+            self.steer(row)
+        back = [place for place in self._by_hand if not place.row.needs_hand]
+        self._by_hand = [place for place in self._by_hand if place not in back]
+        for place in back:
+            place.by_hand, place.left = False, place.row.most_tokens - place.row.next_position
         if back:
             self._write(back)
-            self._running += back
+        self._running += back
 
     def _draw_by_hand(self) -> dict[int, Draw]:
         """A token for each row that is steered: the device gives logits, the host draws."""
-        places = [place for place in self._by_hand if not place.row.paused]
-        if not places:
+        if not (places := [place for place in self._by_hand if not place.row.paused]):
             return {}
-        lines, rows = [place.line for place in places], [place.row for place in places]
         self._write(places)
-        forced = [row.force() for row in rows]
-        logits = self.device_step.logits(lines)
-        return {row.handle: draw_steered(row, one, token) for row, one, token in zip(rows, logits, forced, strict=True)}
+        rows = [(place.row, place.row.force()) for place in places]
+        logits = self.device_step.logits([place.line for place in places])
+        return {row.handle: draw_steered(row, one, forced) for (row, forced), one in zip(rows, logits, strict=True)}
 
     def _advance(self) -> None:
         """Queue stretches of prompts and up to two launches, then take what the older one drew."""

@@ -139,6 +139,12 @@ class Row:
         return self.pressure > 0 or (self.phase == _FREE and not self.ids and not self.spoken)
 
     @property
+    def leaves_step(self) -> bool:
+        """The same asked before `force`, for a step that forces by itself."""
+        closed = self.phase == _CLOSING and not self.forced
+        return self.steered or (closed and (self.request.grammar is not None or not self.spoken))
+
+    @property
     def needs_hand(self) -> bool:
         """Whether more than its sampling settings, its budget and its close say what comes next."""
         return bool(self.forced) or self.phase == _CLOSING or self.steered
