@@ -49,7 +49,7 @@ def test_vocabulary_and_special_tokens_are_equal(theirs: Any) -> None:
 
 @pytest.mark.parametrize("chat", CHATS)
 @pytest.mark.parametrize("thinking", [True, False])
-@pytest.mark.parametrize("history", ["drop", "keep"])
+@pytest.mark.parametrize("history", ["tools", "keep"])
 @pytest.mark.parametrize("tools", [None, TOOLS])
 def test_prompts_are_equal(theirs: Any, chat: list[Message], thinking: bool, history: Any, tools: Any) -> None:
     text = theirs.apply_chat_template(

@@ -47,7 +47,7 @@ def calibrate(
     quantize: QuantizeOption = None,
     cache: CacheOption = "auto",
 ) -> None:
-    """Measure accuracy against thinking, and write what efforts and early exits mean for this model.
+    """Measure what efforts and early exits mean for a model.
 
     calibration.json goes beside the weights and is used from then on: efforts become measured budgets, and
     max_accuracy_loss can be asked for. The same command again goes on where it was stopped.
