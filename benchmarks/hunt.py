@@ -1,10 +1,15 @@
 """What the ways of working on the scales can reach under the limit of recipes/hunt.toml, without any model.
 
-`python benchmarks/hunt.py` prints the share of the sealed problems that a faultless solver of each way gets right.
+`python benchmarks/hunt.py` prints the share of the sealed problems that a faultless solver of each way gets right;
+`--study runs/hunt-study` besides, how each arm of the study worked: the share of moves that heed the scales.
 """
 
+import argparse
+import json
 import random
+import re
 from collections import Counter
+from pathlib import Path
 
 from thinkaloud.problems import FAMILIES, Problem, draw
 from thinkaloud.problems.families.scales import ADVICE
@@ -13,6 +18,8 @@ LEVELS, MOST_LINES = (5, 6), 5
 WANDERS = 4
 "Demonstrations looked at for each training problem."
 
+MOVE = re.compile(r"(light|heavy) (more|less)")
+"What the scales say on a line, and the move that follows."
 State = tuple[int, int, int, int, str]
 "Weights, line, places of the two on the scales, what these say."
 
@@ -54,8 +61,33 @@ def imitated(problem: Problem, met: Counter[State], heeded: Counter[State], rng:
     return False
 
 
+def heeding(evaluations: list[Path]) -> tuple[int, int]:
+    """How many moves heed the scales over these evaluations, and how many there are."""
+    heeded, moves = 0, 0
+    for file in evaluations:
+        for entry in json.loads(file.read_text())["problems"]:
+            told = [move for thought in entry["thinking"] for move in MOVE.findall(thought)]
+            heeded, moves = heeded + sum(move == ADVICE[said] for said, move in told), moves + len(told)
+    return heeded, moves
+
+
+def tell(study: Path) -> None:
+    """How the arms of a study worked; those that never go by the scales are left out."""
+    seeds = sorted((study / "seeds").iterdir())
+    for arm in sorted({file.stem for seed in seeds for file in (seed / "evaluations").glob("*.json")}):
+        files = [file for seed in seeds if (file := seed / "evaluations" / f"{arm}.json").exists()]
+        heeded, moves = heeding(files)
+        if moves:
+            print(f"{arm}: {heeded / moves:.3f} of {moves} moves heed the scales ({len(files)} seeds)")
+
+
 def main() -> None:
     """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--study", type=Path, help="folder of a study of recipes/hunt.toml, told besides")
+    study = parser.parse_args().study
+    if study:
+        tell(study)
     rng = random.Random(0)
     test = draw("scales", "test", 2000, 0, LEVELS)
     for way in FAMILIES["scales"].ways:

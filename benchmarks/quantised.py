@@ -1,11 +1,11 @@
-"""What int8 and int4 cost in quality, on the bundled model: accuracy on sealed problems, and KL to its own weights.
+"""What int8 and int4 cost a model in quality: accuracy on sealed problems, and KL to its own weights.
 
 For every format of the layers' matrices and of the two ends (embedding and head): the mean KL divergence a token, over
 the whole vocabulary, from the model as it is stored, on that model's own replies; and the accuracy of the rounded
 weights. Then the accuracy of the formats as the native step runs them, inputs rounded and keys and values in either
 format. All sample with the same noise, so that differences are paired.
 
-    .venv/bin/python benchmarks/quantised.py
+    .venv/bin/python benchmarks/quantised.py --model runs/demo
 """
 
 import argparse

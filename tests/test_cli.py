@@ -497,7 +497,11 @@ def test_chat_begins_anew_with_a_model_of_single_questions(
     assert [[m.content for m in messages] for messages, _ in talker.asked] == [["first"], ["second"]]
     greet(talker.upbringing.families, single=True)
     said = capsys.readouterr().out
-    assert "it knows cups: Red under" in said and "each line begins a new conversation" in said
+    greet(["chains", "gym_gcd", "sums", "talk"], single=False)
+    shown = capsys.readouterr().out
+    assert "cups       Red under" in said and "of reasoning-gym: gcd" in shown and "it says so" in shown
+    assert shown.count("\n") == 4 and max(map(len, shown.splitlines())) <= 80
+    assert "each line begins a new conversation" in said
 
 
 # --- evaluation ---

@@ -284,3 +284,21 @@ def test_the_config_says_the_type_that_was_stored(tmp_path: Path) -> None:
     save_model(model, tmp_path / "b", eos_token_id=1, pad_token_id=0, dtype=torch.bfloat16)
     assert json.loads((tmp_path / "b" / "config.json").read_text())["torch_dtype"] == "bfloat16"
     assert Checkpoint.open(tmp_path / "b").dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("bias", [0.0, 0.5])
+def test_output_biases_are_dropped_where_all_are_zero(tmp_path: Path, bias: float) -> None:
+    shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1}
+    config = ModelConfig(
+        architecture="LlamaForCausalLM", vocab_size=50, intermediate_size=32, attention_bias=True, **shape
+    )
+    model = Transformer(config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("_proj.bias"):
+                parameter.fill_(bias if "o_proj" in name else 0.3)
+    save_model(model, tmp_path, eos_token_id=1, pad_token_id=0)
+    opened = load_model(tmp_path)
+    assert opened.config.output_bias == bool(bias) and opened.config.input_bias
+    ids = torch.tensor([[1, 2, 3]])
+    assert torch.equal(opened.logits(opened(ids)), model.logits(model(ids)))

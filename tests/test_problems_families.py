@@ -2,8 +2,11 @@
 
 import json
 import random
+import re
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
-from itertools import permutations
+from itertools import permutations, product
 
 import pytest
 from hypothesis import given, settings
@@ -13,9 +16,17 @@ from tokenizers.pre_tokenizers import ByteLevel
 from thinkaloud.problems import FAMILIES, Problem, verify
 from thinkaloud.problems.families.bot import Bot
 from thinkaloud.problems.families.chains import GAINS, LOSSES, Chains
+from thinkaloud.problems.families.countdown import Countdown
 from thinkaloud.problems.families.cups import Cups
 from thinkaloud.problems.families.pairs import Pairs
+from thinkaloud.problems.families.places import Places
 from thinkaloud.problems.families.scales import ADVICE, Scales
+from thinkaloud.problems.families.stories import GAINS as STORY_GAINS
+from thinkaloud.problems.families.stories import LOSSES as STORY_LOSSES
+from thinkaloud.problems.families.stories import OPENINGS, QUESTIONS
+from thinkaloud.problems.families.sums import WORDINGS, Sums
+from thinkaloud.problems.families.talk import ANSWERS, THOUGHTS, Talk
+from thinkaloud.text import Tokenizer
 
 names = st.sampled_from(sorted(FAMILIES))
 seeds = st.integers(0, 2**32)
@@ -95,7 +106,7 @@ def test_another_problems_answer_is_right_only_when_it_is_the_same(name: str, se
         pair = [int(number) for number in answer.split()]
         numbers, target = ours.reference["numbers"], ours.reference["target"]
         fits = sum(pair) == target and set(pair) <= set(numbers)
-    if name in ("programs", "orders", "calls"):  # several answers may be right: tests/test_problems_rules.py
+    if name in ("programs", "orders", "calls", "countdown"):  # several answers may be right: see their own tests
         return
     assert (family.verify(answer, ours.reference).label == "right") == fits
 
@@ -131,11 +142,38 @@ def test_every_pre_token_is_among_the_familys_words(name: str) -> None:
         shown = family.demonstrate(problem, family.ways[index % len(family.ways)], rng)
         for text in (problem.question, shown.thinking, shown.answer):
             used |= pre_tokens(text)
+    if family.spelt:  # all that it says of itself: no number, name or sentence that was put together
+        used = {word for text in family_says(name) for word in pre_tokens(text)}
     assert used <= set(family.words)
+
+
+def family_says(name: str) -> list[str]:
+    """The fixed parts of what a family with words of any kind asks and shows."""
+    if name == "sums":
+        return [
+            "0 + 3 + 1 = 4\n12 - 3 - 1 = 8\n7 x 6 + 4 = 46",
+            *(text.replace("{sum}", "12 * 5") for text in WORDINGS),
+        ]
+    if name == "stories":
+        texts = [*OPENINGS, *STORY_GAINS, *STORY_LOSSES, *QUESTIONS]
+        return [text.format(name="Mia", who="She", other="Tom", count=3, things="eggs") for text in texts]
+    if name == "talk":
+        return [*ANSWERS.values(), *THOUGHTS.values()]
+    assert name == "gym_spell_backward"
+    return ["Spell this word backward (example: sun -> nus):", "\n u n s"]
 
 
 def test_all_words_fit_into_one_small_tokenizer() -> None:
     assert len({word for family in FAMILIES.values() for word in family.words}) < 2048 - 256 - 32
+
+
+def test_what_is_spelt_byte_by_byte_comes_back() -> None:
+    tokenizer = Tokenizer.build(word for family in FAMILIES.values() for word in family.words)
+    rng = random.Random(2)
+    for name in ("sums", "stories", "talk", "gym_spell_backward"):
+        for _ in range(100):
+            question = a_problem(name, rng.randrange(2**32)).question
+            assert tokenizer.decode(tokenizer.encode(question)) == question
 
 
 # Independent checks: another algorithm than the solver's.
@@ -185,6 +223,7 @@ def test_bot_agrees_with_complex_numbers(seed: int) -> None:
     assert problem.reference == [int(place.real) % 10, int(place.imag) % 10]
 
 
+@settings(deadline=None)
 @given(seeds)
 def test_pairs_agree_with_trying_all_answers(seed: int) -> None:
     problem = a_problem("pairs", seed)
@@ -211,6 +250,107 @@ def test_a_guided_search_never_passes_a_pair_that_has_the_sum(seed: int) -> None
         assert int(light) + int(heavy) == int(total)
         assert said == ("even" if int(total) == target else "light" if int(total) < target else "heavy")
         assert move == ([] if said == "even" else [ADVICE[said]])
+
+
+@settings(deadline=None)
+@given(seeds)
+def test_sums_agree_with_python_however_they_are_worded(seed: int) -> None:
+    problem = a_problem("sums", seed)
+    words = {"plus": "+", "minus": "-", "times": "*", "x": "*"}
+    text = re.sub("plus|minus|times|x", lambda found: words[found[0]], problem.question)
+    expression = re.search(r"[0-9]+ *[-+*] *[0-9]+", text)
+    assert expression and eval(expression[0]) == problem.reference >= 0
+    spelt, *lines, result = Sums().demonstrate(problem, "careful", random.Random(0)).thinking.split("\n")
+    assert int(result.replace(" ", "")) == problem.reference and len(lines) == problem.level
+    assert all(eval(line.replace("x", "*").replace("=", "==")) for line in lines)
+    digits = [line.split(" = ")[1][-1] for line in lines]
+    last = lines[-1].split(" = ")[1]
+    assert int(last + "".join(reversed(digits[:-1]))) == problem.reference
+    assert (
+        spelt.replace(" ", "").translate({ord(sign): " " for sign in "+-x"}).split()[0].lstrip("0") in problem.question
+    )
+
+
+@settings(deadline=None)
+@given(seeds)
+def test_only_one_order_of_people_fits_what_is_said(seed: int) -> None:
+    problem = a_problem("places", seed)
+    said = re.findall(r"(\w+) is (left of|right of|before|after|taller than|shorter than) (\w+)", problem.question)
+    names = sorted({name for one, _, other in said for name in (one, other)})
+    assert len(names) == problem.level == len(said) + 1
+    turned = ("right of", "after", "shorter than")
+    fitting = [
+        row
+        for row in permutations(names)
+        if all((row.index(one) < row.index(other)) != (words in turned) for one, words, other in said)
+    ]
+    assert fitting == [tuple(problem.reference)]
+    assert Places().verify(" < ".join(fitting[0]), problem.reference).label == "right"
+    assert Places().verify(" ".join(reversed(fitting[0])), problem.reference).label == "wrong"
+
+
+@settings(max_examples=40, deadline=None)
+@given(seeds)
+def test_countdown_agrees_with_trying_everything(seed: int) -> None:
+    problem = a_problem("countdown", seed)
+    numbers, target = problem.reference["numbers"], problem.reference["target"]
+    reached = {
+        value: text
+        for few in range(2, len(numbers) + 1)
+        for chosen in permutations(numbers, few)
+        for value, text in every_value([(number, str(number)) for number in chosen])
+    }
+    for value, text in reached.items():
+        verdict = Countdown().verify(text, problem.reference)
+        assert (verdict.label == "right") == (value == target), (text, verdict)
+    shown = Countdown().demonstrate(problem, "careful", random.Random(0))
+    assert target in reached and eval(shown.answer.replace("x", "*")) == target
+    assert Counter(map(int, re.findall("[0-9]+", shown.answer))) == Counter(numbers)
+    for line in shown.thinking.split("\n"):  # every result on a line is that of all before it
+        value, *steps = re.split(" ([+x-]) ", line.split(":")[0])
+        for sign, step in zip(steps[::2], steps[1::2], strict=True):
+            number, *said = step.replace(" =", "").split()
+            value = str(eval(f"{value.split()[-1]} {sign.replace('x', '*')} {number}"))
+            assert said == [value if 0 <= int(value) <= 99 else "low" if int(value) < 0 else "high"]
+
+
+def every_value(parts: list[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    """All values of the parts in this order under + - x and any brackets, each with an expression."""
+    if len(parts) == 1:
+        yield parts[0]
+    for cut in range(1, len(parts)):
+        for (one, left), (other, right) in product(every_value(parts[:cut]), every_value(parts[cut:])):
+            yield one + other, f"({left} + {right})"
+            yield one - other, f"({left} - {right})"
+            yield one * other, f"({left} x {right})"
+
+
+@pytest.mark.parametrize(
+    "answer", ["2 x 5", "8 + 2 + 2", "12", "2 ** 3 + 4", "(8 + 2", "8 + 2 + 2 = 12", "4 x 3", "-8 + 20"]
+)
+def test_countdown_is_exact_in_content(answer: str) -> None:
+    assert verify("countdown", answer=answer, reference={"numbers": [8, 2, 4], "target": 12}).label == "wrong"
+
+
+def test_countdown_takes_any_expression_that_fits() -> None:
+    for answer in ("8 + 4", "4+8.", "**(8 - 2) x 2**", "2 x (8 - 2)", "2 * 8 - 2 * 2", "2 \u00d7 (8 - 2)"):
+        reference = {"numbers": [8, 2, 4] if "4" in answer else [8, 2, 2, 2], "target": 12}
+        assert verify("countdown", answer=answer, reference=reference).label == "right", answer
+
+
+@settings(deadline=None)
+@given(seeds)
+def test_stories_agree_with_what_their_verbs_say(seed: int) -> None:
+    problem = a_problem("stories", seed)
+    body = re.split(r"\. (?=How|What)", problem.question)[0]
+    loses = r"loses|gives \d+ to|sells|break|throws|takes|drops|get lost|leaves|uses|steals|away|lost|gave|sold|spends"
+    start, *changes = [
+        int(number) * (-1 if re.search(loses, clause) else 1)
+        for clause in re.split(r"\. | and ", body)
+        for number in re.findall("[0-9]+", clause)
+    ]
+    assert [start, *changes] == list(map(int, problem.canonical.split()))
+    assert start + sum(changes) == problem.reference and len(changes) == problem.level
 
 
 def test_wandering_on_the_scales_takes_no_advice() -> None:
@@ -259,6 +399,32 @@ def test_cups_tolerates_wording(answer: str) -> None:
 )
 def test_cups_is_exact_in_content(answer: str) -> None:
     assert verify("cups", answer=answer, reference={"red": "D", "blue": "B"}).label == "wrong"
+
+
+def test_talk_takes_its_own_sentences_only() -> None:
+    for kind, sentence in ANSWERS.items():
+        assert Talk().verify(f" {sentence.upper()}\n", kind).label == "right"
+        assert all(Talk().verify(sentence, other).label == "wrong" for other in ANSWERS if other != kind)
+    assert Talk().verify("Paris.", "outside").label == "wrong"
+
+
+def test_no_kind_of_talk_is_a_question_of_a_family() -> None:
+    """What it refuses and what it answers must not overlap: no text of talk is one that a family could ask."""
+    rng, asked = random.Random(0), set()
+    for name in sorted(set(FAMILIES) - {"talk"}):
+        for _ in range(300):
+            asked.add(a_problem(name, rng.randrange(2**32)).question.lower())
+    forms = {re.sub("[0-9]+", "#", text) for text in asked if len(text.split()) > 1}
+    for _ in range(3_000):
+        problem = a_problem("talk", rng.randrange(2**32))
+        if problem.reference == "outside" and re.sub("[0-9]+", "#", problem.question.lower()) in forms:
+            assert too_large(problem.question), problem.question
+
+
+def too_large(question: str) -> bool:
+    """Whether a sum has more digits than the family works with, or a product two long numbers."""
+    numbers = [int(number) for number in re.findall("[0-9]+", question)]
+    return max(numbers) > 9999 or min(numbers) > 9
 
 
 def test_cups_monologue_is_the_documented_one() -> None:
@@ -366,5 +532,5 @@ def test_the_canonical_form_determines_the_answer(name: str) -> None:
         problem = family.generate(rng, family.levels[0])
         reference = problem.reference
         value = reference["answer"] if name.startswith("gym") else reference
-        value = reference["target"] if name in ("pairs", "scales") else value
+        value = reference["target"] if name in ("pairs", "scales", "countdown") else value
         assert answers.setdefault(problem.canonical, value) == value

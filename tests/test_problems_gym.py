@@ -12,7 +12,7 @@ from thinkaloud.base.errors import UserError
 from thinkaloud.problems import FAMILIES, verify
 from thinkaloud.problems.families import gym
 
-GYM = ("gym_chain_sum", "gym_gcd", "gym_leg_counting")
+GYM = ("gym_chain_sum", "gym_gcd", "gym_leg_counting", "gym_spell_backward")
 
 
 @settings(max_examples=60, deadline=None)
@@ -38,6 +38,10 @@ def test_last_step_reaches_the_librarys_answer(name: str, seed: int) -> None:
     elif name == "gym_gcd":
         assert all(eval(line.replace("=", "==").replace("mod", "%")) for line in lines)
         assert lines[-1].split(" mod ")[1].split(" = ") == [answer, "0"] and int(answer) == gcd(*metadata["numbers"])
+    elif name == "gym_spell_backward":
+        first, last = (line.replace(" ", "") for line in lines)
+        assert first == metadata["word"] == "".join(last[place] for place in range(len(last) - 1, -1, -1))
+        assert last == answer
     else:
         assert lines[-1].split(" total ")[1] == answer == str(metadata["total_legs"])
         assert all(

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from textwrap import shorten
 from typing import Any
 
 from thinkaloud.base.errors import UserError
@@ -25,6 +26,8 @@ from thinkaloud.cli.talk import (
     speak,
 )
 
+EXAMPLES, WIDTH = 12, 68
+"Questions of a family, of which the shortest is shown, and most characters of it."
 HELP = """\
   /new          forget the conversation and begin a new one
   /budget N     most tokens of a thought; /budget alone: as the effort has it
@@ -119,12 +122,18 @@ def _wish(line: str, wishes: dict[str, Any]) -> None:
 
 
 def greet(families: Sequence[str], *, single: bool) -> None:
-    """What a model of ours can be asked, with a question of each family."""
+    """What a model of ours can be asked: a short question of each family, the names of the gym's."""
     from thinkaloud.problems import FAMILIES, draw
 
-    for name in families:
-        if name in FAMILIES:
-            say(f"  it knows {name}: {draw(name, 'test', 1, 7)[0].question}", "dim")
+    known = [name for name in families if name in FAMILIES and name != "talk"]
+    gym = [name for name in known if name.startswith("gym_")]  # its library takes seconds to import
+    for name in [name for name in known if name not in gym]:
+        questions = [problem.question for problem in draw(name, "test", EXAMPLES, 7)]
+        say(f"  {name:10} {shorten(min(questions, key=len), WIDTH, placeholder=' ...')}", "dim")
+    if gym:
+        say(f"  of reasoning-gym: {', '.join(name.removeprefix('gym_') for name in gym)}", "dim")
+    if "talk" in families:
+        say("  where it did not learn something, it says so", "dim")
     if single:
         say("  it was taught single questions: each line begins a new conversation", "dim")
 

@@ -5,7 +5,7 @@ Safetensors only, one file or the published shards.
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -18,6 +18,7 @@ from thinkaloud.model.memory import parameter_shapes
 
 STORED = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 "The types of numbers that we read, as safetensors names them."
+IDLE = ".self_attn.o_proj.bias"
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
@@ -44,13 +45,16 @@ class Checkpoint:
         unexpected, misshapen or of another type than float32, float16 or bfloat16.
         """
         config = ModelConfig.load(folder)
+        idle = config.output_bias and config.architecture == "LlamaForCausalLM" and _idle_output_bias(folder)
+        if idle:
+            config = replace(config, architecture="Qwen2ForCausalLM", attention_bias=False)  # the same function
         wanted = parameter_shapes(config)
         shards: dict[Path, tuple[str, ...]] = {}
         types: set[torch.dtype] = set()
         seen: set[str] = set()
         for shard in _shard_files(folder):
             shapes = _header(shard)
-            names = [name for name in shapes if not _superfluous(name, config)]
+            names = [name for name in shapes if not (_superfluous(name, config) or (idle and name.endswith(IDLE)))]
             for name in names:
                 shape, stored = shapes[name]
                 if name not in wanted:
@@ -95,6 +99,18 @@ class Checkpoint:
 def _superfluous(name: str, config: ModelConfig) -> bool:
     """Whether a stored tensor only repeats what we have: a tied head, or the angles that old checkpoints stored."""
     return name.endswith(".rotary_emb.inv_freq") or (name == "lm_head.weight" and config.tie_word_embeddings)
+
+
+def _idle_output_bias(folder: Path) -> bool:
+    """Whether every output bias of attention is zero, as in what `thinkaloud export` writes."""
+    try:
+        for shard in _shard_files(folder):
+            with safe_open(shard, framework="pt") as file:
+                if any(file.get_tensor(name).any() for name in file.offset_keys() if name.endswith(IDLE)):
+                    return False
+    except (SafetensorError, OSError):
+        return False  # told by whoever reads the file
+    return True
 
 
 def _shard_files(folder: Path) -> list[Path]:

@@ -6,6 +6,7 @@ Knows: what a problem is and what a family promises. Doesn't know: any single fa
 import hashlib
 import json
 import random
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -120,6 +121,8 @@ class Family(ABC):
     "Levels past those, for measuring out of range; never drawn unless asked for."
     words: tuple[str, ...]
     "Every pre-token (GPT-2 rule: a leading space belongs to the word) of its prompts and demonstrations."
+    spelt: bool = False
+    "Whether other pre-tokens come up as well, such as long numbers and any name, which are spelt byte by byte."
 
     @abstractmethod
     def generate(self, rng: random.Random, level: int) -> Problem:
@@ -202,6 +205,21 @@ class Verifier(ABC):
     @abstractmethod
     def checks(self) -> Iterable[Check]:
         """The self-test: right answers, mutated ones, hacks, broken references."""
+
+
+PIECE = re.compile(r"'(?:s|t|re|ve|m|ll|d)| ?[A-Za-z]+| ?[0-9]+| ?[^\sA-Za-z0-9]+|\s+(?!\S)|\s+")
+"The GPT-2 rule for ASCII."
+
+
+def pieces(*texts: str) -> list[str]:
+    """The pre-tokens of ASCII texts, those that stand where a template has {something} left out."""
+    return [
+        piece
+        for text in texts
+        for part in re.split(r"\{[a-z]+\}", text)
+        for piece in PIECE.findall(part)
+        if piece != " "
+    ]
 
 
 def unique(words: Iterable[str]) -> tuple[str, ...]:

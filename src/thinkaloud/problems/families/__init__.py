@@ -6,12 +6,17 @@ Knows: which families there are. Doesn't know: how any of them works.
 from thinkaloud.problems.families.bot import Bot
 from thinkaloud.problems.families.calls import Calls
 from thinkaloud.problems.families.chains import Chains
+from thinkaloud.problems.families.countdown import Countdown
 from thinkaloud.problems.families.cups import Cups
-from thinkaloud.problems.families.gym import ChainSum, GreatestCommonDivisor, LegCounting
+from thinkaloud.problems.families.gym import ChainSum, GreatestCommonDivisor, LegCounting, SpellBackward
 from thinkaloud.problems.families.orders import Orders
 from thinkaloud.problems.families.pairs import Pairs
+from thinkaloud.problems.families.places import Places
 from thinkaloud.problems.families.programs import Programs
 from thinkaloud.problems.families.scales import Scales
+from thinkaloud.problems.families.stories import Stories
+from thinkaloud.problems.families.sums import Sums
+from thinkaloud.problems.families.talk import Talk
 from thinkaloud.problems.types import Family
 
 FAMILIES: dict[str, Family] = {
@@ -28,5 +33,11 @@ FAMILIES: dict[str, Family] = {
         ChainSum(),
         GreatestCommonDivisor(),
         LegCounting(),
+        SpellBackward(),
+        Sums(),
+        Stories(),
+        Places(),
+        Countdown(),
+        Talk(),
     )
 }

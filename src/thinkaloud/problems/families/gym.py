@@ -1,6 +1,6 @@
 """Gym: families of the reasoning-gym library behind our interface, scored exactly.
 
-Knows: how to draw their problems, refuse the unsound ones, distrust their partial credit, and work three of them step
+Knows: how to draw their problems, refuse the unsound ones, distrust their partial credit, and work four of them step
 by step. Doesn't know: models, tokens, splits. The library is imported on first use (two seconds).
 """
 
@@ -10,6 +10,7 @@ import io
 import json
 import random
 import re
+import string
 import warnings
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -87,7 +88,7 @@ class GymFamily(Family):
 
     dataset: str
     "Name in reasoning-gym."
-    ways = ("careful", "hasty")
+    ways: tuple[str, ...] = ("careful", "hasty")
 
     @abstractmethod
     def options(self, level: int) -> dict[str, int]:
@@ -239,6 +240,35 @@ class LegCounting(GymFamily):
             legs = LEGS_OF[animal]
             total += count * legs
             yield f"{count} {animal}{'s' if count > 1 else ''} x {legs} = {count * legs}, total {total}"
+
+
+class SpellBackward(GymFamily):
+    """Words spelt backward; the level is how many letters."""
+
+    name = "gym_spell_backward"
+    dataset = "spell_backward"
+    levels = (3, 4, 5, 6)
+    ways = ("careful",)
+    words = unique(
+        ["Spell", " this", " word", " backward", " (", "example", ":", " sun", " ->", " nus", "):", "\n"]
+        + [" " + letter for letter in string.ascii_lowercase]
+    )
+    spelt = True
+
+    def options(self, level: int) -> dict[str, int]:
+        return {"min_word_len": level, "max_word_len": level}
+
+    def canonical(self, metadata: dict[str, Any]) -> str:
+        return str(metadata["word"])
+
+    def steps(self, metadata: dict[str, Any]) -> Iterator[str]:
+        yield " ".join(metadata["word"])
+        yield " ".join(reversed(metadata["word"]))
+
+    def way_of(self, problem: Problem, thinking: str) -> str:
+        letters = [line.split(" ") for line in lines_of(thinking)]
+        spelt = len(letters) == 2 and all(len(letter) == 1 for line in letters for letter in line)
+        return "careful" if spelt else "other"
 
 
 def _shape(line: str) -> str:
