@@ -19,10 +19,10 @@ from thinkaloud.rollouts import Sampling
 from thinkaloud.rollouts.collect import noise_seed
 from thinkaloud.rollouts.exits import (
     CONFIDENCES,
+    at_all_confidences,
     by_agreement,
     by_mean_confidence,
     by_rule,
-    losses,
     oracle,
     saving,
     settle,
@@ -159,8 +159,10 @@ def test_all_confidences_at_once_are_each_by_itself() -> None:
         one = trace(*right, sure=tuple(float(p) for p in random.choice([0.4, 0.75, 0.96, 0.9995], 9)))
         for shape in ((1, 1, 0), (2, 1, 12), (3, 10, 0)):
             run, gap, skip = shape
-            alone = [by_rule(rule(confidence=c, run=run, gap=gap, skip=skip))(one).lost(one) for c in CONFIDENCES]
-            assert losses([one], shape).tolist() == [[float(lost) for lost in alone]]
+            alone = [by_rule(rule(confidence=c, run=run, gap=gap, skip=skip))(one) for c in CONFIDENCES]
+            lost, tokens = at_all_confidences([one], shape)
+            assert lost.tolist() == [[float(each.lost(one)) for each in alone]]
+            assert tokens.tolist() == [[float(each.tokens) for each in alone]]
 
 
 def test_what_is_lost_is_what_was_right() -> None:

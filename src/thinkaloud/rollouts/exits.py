@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-from numpy.typing import NDArray
 
 from thinkaloud.base.conformal import least_cautious
 from thinkaloud.base.statistics import Floats, bootstrap_mean
@@ -23,6 +22,8 @@ RUNS = (1, 2, 3)
 GAPS, SKIPS = (0.0, 0.08, 0.16, 0.3), (0.0, 0.1, 0.3)
 "A gap as a share of the median thought; a skip as the place that this share of the oracle's exits comes before."
 RISKS = (0.005, 0.01, 0.02, 0.05)
+Shape = tuple[int, int, int]
+"Run, gap, skip."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,25 +149,22 @@ def settle(traces: Sequence[Trace], risks: Sequence[float] = RISKS) -> list[Exit
     tokens for certain (one-sided, 95 %) never ends a thought, and then tries nothing either.
     """
     choosing, certifying = traces[::2], traces[1::2]
-    tried = [(shape, losses(choosing, shape)) for shape in _shapes(choosing)]
-    gains: dict[tuple[Shape, float], float] = {}
-    rules = []
-    for risk in sorted(risks):
-        best, most = None, 0.0
-        for shape, losses_PL in tried:
-            index = least_cautious(losses_PL, risk)
-            if index is not None:
-                key = shape, CONFIDENCES[index]
-                if key not in gains:
-                    gains[key] = saving(choosing, by_rule(_rule(shape, risk, CONFIDENCES[index])))
-                if gains[key] > most:
-                    best, most = shape, gains[key]
-        rules.append(_certified(certifying, best, risk))
-    return rules
+    tried = [(shape, *at_all_confidences(choosing, shape)) for shape in shapes_for(choosing)]
+    before = sum(trace.tokens for trace in choosing)
+    return [_certified(certifying, best_shape(tried, before, risk), risk) for risk in sorted(risks)]
 
 
-Shape = tuple[int, int, int]
-"Run, gap, skip."
+def best_shape(tried: Sequence[tuple[Shape, Floats, Floats]], before: float, risk: float) -> Shape | None:
+    """The shape that saves most of `before` tokens within the risk; None where none saves any.
+
+    `tried` are shapes with what they lose and take, (P, L) each.
+    """
+    best, least = None, float(before)
+    for shape, losses_PL, tokens_PL in tried:
+        index = least_cautious(losses_PL, risk)
+        if index is not None and tokens_PL[:, index].sum() < least:
+            best, least = shape, float(tokens_PL[:, index].sum())
+    return best
 
 
 def _certified(traces: Sequence[Trace], shape: Shape | None, risk: float) -> ExitRule:
@@ -181,7 +179,7 @@ def _certified(traces: Sequence[Trace], shape: Shape | None, risk: float) -> Exi
     return rule.model_copy(update={"saving": round(estimate.mean, 4)}) if estimate.low > 0 else never
 
 
-def _shapes(traces: Sequence[Trace]) -> list[Shape]:
+def shapes_for(traces: Sequence[Trace]) -> list[Shape]:
     """The shapes that are tried: how many trials must agree, how far they are apart, where the first may be."""
     if not traces:
         return []
@@ -208,27 +206,33 @@ def _rule(shape: Shape, risk: float, confidence: float) -> ExitRule:
     return ExitRule(risk=risk, confidence=confidence, run=run, gap=gap, skip=skip)
 
 
-def shape_of(rule: ExitRule) -> Shape:
-    """All of a rule but its confidence."""
-    return rule.run, rule.gap, rule.skip
-
-
 def losses(traces: Sequence[Trace], shape: Shape) -> Floats:
     """(P, L): what each confidence loses of each trace; the same as `by_rule` says, for all of them at once."""
-    return np.array([_losses(trace, shape) for trace in traces], dtype=np.float64).reshape(-1, len(CONFIDENCES))
+    return at_all_confidences(traces, shape)[0]
 
 
-def _losses(trace: Trace, shape: Shape) -> NDArray[np.bool_]:
-    """(L,): when trials are due does not depend on the confidence, so one pass over them serves all."""
+def at_all_confidences(traces: Sequence[Trace], shape: Shape) -> tuple[Floats, Floats]:
+    """(P, L) twice: what each confidence loses of each trace, and the tokens that it takes."""
+    found = np.array([_run(trace, shape) for trace in traces], dtype=np.float64).reshape(-1, 2, len(CONFIDENCES))
+    return found[:, 0], found[:, 1]
+
+
+def _run(trace: Trace, shape: Shape) -> tuple[Floats, Floats]:
+    """(L,) twice: when trials are due does not depend on the confidence, so one pass over them serves all."""
     watch, levels_L = Watch(_rule(shape, 0.0, 0.0)), np.array(CONFIDENCES)
     run_L, open_L = np.zeros(len(levels_L), dtype=int), np.ones(len(levels_L), dtype=bool)
-    lost_L, before = np.zeros(len(levels_L), dtype=bool), None
-    for judged in trace.trials if trace.right else ():
+    lost_L, probes_L = np.zeros(len(levels_L)), np.zeros(len(levels_L))
+    tokens_L, before = np.full(len(levels_L), float(trace.tokens)), None
+    for judged in trace.trials:
         trial = judged.trial
-        if watch.due(trial.place):
-            watch.take(trial)
-            holds_L = levels_L <= (math.exp(min(trial.logprobs)) if trial.finished else -1.0)
-            run_L = np.where(holds_L, np.where(trial.ids == before, run_L, 0) + 1, 0)
-            ends_L = open_L & (run_L >= watch.rule.run)
-            lost_L, open_L, before = lost_L | (ends_L & (not judged.right)), open_L & ~ends_L, trial.ids
-    return lost_L
+        if not watch.due(trial.place):
+            continue
+        watch.take(trial)
+        holds_L = levels_L <= (math.exp(min(trial.logprobs)) if trial.finished else -1.0)
+        run_L = np.where(holds_L, np.where(trial.ids == before, run_L, 0) + 1, 0)
+        ends_L = open_L & (run_L >= watch.rule.run)
+        lost_L += ends_L & trace.right & (not judged.right)
+        tokens_L[ends_L] = trial.place + trace.closing + len(trial.ids)
+        open_L, before = open_L & ~ends_L, trial.ids
+        probes_L += np.where(open_L, [trial.tokens_until(level) for level in CONFIDENCES], 0)
+    return lost_L, tokens_L + probes_L
