@@ -16,7 +16,7 @@ from thinkaloud.problems.recognise import false_claims, recognised
 from thinkaloud.rollouts.verified import ask_verified, kind_of
 
 torch.set_num_threads(1)
-READ_BACK = ("cups", "chains", "bot", "pairs", "scales", "programs", "orders")
+READ_BACK = ("cups", "chains", "bot", "pairs", "scales", "programs", "orders", "sums")
 QUESTION = "Mia has 7 beads: finds 3, loses 2, buys 5. How many?"
 
 # --- questions read back ---

@@ -16,6 +16,10 @@ WORDINGS = (
     *("what is {sum}", "Work out {sum}.", "Please work out {sum}"),
 )
 SIGNS = {"+": (" + ", "+", " plus "), "-": (" - ", "-", " minus "), "x": (" x ", "*", " * ", " times ", "x")}
+SIGN_OF = {spelt: sign for sign, spellings in SIGNS.items() for spelt in spellings}
+ASKED = re.compile(
+    "|".join(re.escape(wording).replace(r"\{sum\}", r"([1-9]\d{0,3})(\D+)([1-9]\d{0,3})") for wording in WORDINGS)
+)
 LINE = re.compile(r"[0-9]{1,2}( [+x-] [0-9]{1,2}){1,2} = [0-9]{1,2}")
 
 
@@ -44,10 +48,22 @@ class Sums(Family):
         if sign == "-":
             first, other = max(first, other), min(first, other)
         written = rng.choice(SIGNS[sign]).join((str(first), str(other)))
+        return self._asked(first, sign, other, rng.choice(WORDINGS).format(sum=written))
+
+    def recognise(self, question: str) -> Problem | None:
+        found = ASKED.fullmatch(question)
+        first, spelt, other = [part for part in found.groups() if part is not None] if found else ("0", "", "0")
+        sign, least = SIGN_OF.get(spelt), min(int(first), int(other))
+        fits = {None: False, "+": True, "-": int(first) >= int(other), "x": 2 <= least <= 9}[sign]
+        if sign is None or not fits or max(len(first), len(other)) not in self.levels:
+            return None
+        return self._asked(int(first), sign, int(other), question)
+
+    def _asked(self, first: int, sign: str, other: int, question: str) -> Problem:
         in_order = (first, other) if sign == "-" else sorted((first, other))
         return self.problem(
-            level=level,
-            question=rng.choice(WORDINGS).format(sum=written),
+            level=len(str(max(first, other))),
+            question=question,
             reference={"+": first + other, "-": first - other, "x": first * other}[sign],
             canonical=f"{in_order[0]} {sign} {in_order[1]}",
         )
