@@ -44,7 +44,7 @@ SPLITS = 200
 "Random splits of all problems on which everything is settled and measured anew."
 MODELS = {
     "overthinker": ("runs/exits", {"chains": None, "pairs": [4, 5, 6]}),
-    "bundled": (None, {"cups": None, "chains": None}),
+    "demo": ("runs/demo", {"cups": None, "chains": None}),
 }
 
 
