@@ -110,6 +110,15 @@ def test_a_mistake_is_one_clear_line_and_code_2(
     assert not list(tmp_path.iterdir()), "a mistake must leave nothing behind"
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Python's own answer to Ctrl-C, which a process begun in the background does not have."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_while_training_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         closed = []

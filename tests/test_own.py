@@ -359,7 +359,10 @@ recipe = load_settings(Recipe, run / "recipe.toml")
 steps, rng = rl._Run(Stage(run, recipe, "rl")), random.Random(0)
 steps._reward = lambda rollout: float(rng.random() < 0.5)  # of a random model no reply is right
 steps.step()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, needs_of(recipe)["rl"].total)
+status = Path("/proc/self/status")  # getrusage counts what the process that started this one held at the time
+high = [line.split()[1] for line in status.read_text().splitlines() if "VmHWM" in line] if status.exists() else []
+peak = int(high[0]) if high else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(peak * 1024, needs_of(recipe)["rl"].total)
 """
 
 

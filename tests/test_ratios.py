@@ -346,6 +346,7 @@ def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFi
     assert "add them where the study is to be told" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_page_is_filled_between_its_marks(
     tmp_path: Path, hoped: Data, analysis: Analysis, capsys: pytest.CaptureFixture[str]
 ) -> None:

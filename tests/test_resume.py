@@ -50,6 +50,7 @@ def killed(folder: Path, count: int) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_the_most_telling_moments_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
     found = killed(tmp_path, 4)
     assert found["different"] == [] and found["kills"] == 4
