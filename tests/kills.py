@@ -206,7 +206,7 @@ def main() -> None:
 
     def tried(name: str, words: list[str], deaths: Iterator[Death]) -> None:
         """One run, killed as long as there are deaths to die."""
-        folder, code = root / f"{name}-{len(kills)}", -1
+        folder, code = root / f"{name}-{len(list(root.iterdir()))}", -1
         write_recipe(folder)
         for death in deaths:
             code = attempt(folder, words, death)
