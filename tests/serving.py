@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ WORDS = ("Red", "Blue", *map(str, range(10)), *(f" {number}" for number in range
 QUESTION = [{"role": "user", "content": "Red Blue 1 2 3"}]
 
 
-def random_model(folder: Path, *, context: int = 4096, seed: int = 1) -> Path:
+def random_model(folder: Path, *, context: int = 4096, seed: int = 1, words: Sequence[str] = WORDS) -> Path:
     """A checkpoint that says anything at all, and hardly ever ends by itself."""
-    tokenizer = Tokenizer.build(WORDS)
+    tokenizer = Tokenizer.build(words)
     config = ModelConfig(
         vocab_size=tokenizer.vocab_size,
         hidden_size=32,

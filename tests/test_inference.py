@@ -8,17 +8,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from serving import random_model
 from thinkaloud.base.errors import UserError
 from thinkaloud.engine.native_backend import native_available
 from thinkaloud.inference import ReasoningModel, Reply, load, loading
 from thinkaloud.inference.asking import EFFORTS
 from thinkaloud.inference.hub import BUNDLED
 from thinkaloud.inference.replies import ReplyStream
-from thinkaloud.model import ModelConfig, Transformer, memory, save_model
+from thinkaloud.model import memory
 from thinkaloud.model.quantise import quantise_model
 from thinkaloud.problems import draw, verify
 from thinkaloud.problems.families.talk import ANSWERS
-from thinkaloud.text import Message, Piece, Tokenizer
+from thinkaloud.text import Message, Piece
 
 transformers = pytest.importorskip("transformers")
 torch.set_num_threads(1)
@@ -31,27 +32,7 @@ MEASURED = Path(__file__).parents[1] / "docs" / "data" / "bundled.json"
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random checkpoint that likes to close its thought and end its turn every now and then."""
-    path = tmp_path_factory.mktemp("checkpoint")
-    tokenizer = Tokenizer.build(WORDS)
-    config = ModelConfig(
-        vocab_size=tokenizer.vocab_size,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        intermediate_size=48,
-        max_position_embeddings=200,
-        tie_word_embeddings=False,
-    )
-    model = Transformer(config).requires_grad_(False)
-    generator = torch.Generator().manual_seed(1)
-    for parameter in model.parameters():
-        parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.4)
-    eos, pad = (tokenizer.id_of(tokenizer.special_names[name]) for name in ("eos_token", "pad_token"))
-    assert eos is not None and pad is not None
-    tokenizer.save(path)
-    save_model(model, path, eos_token_id=eos, pad_token_id=pad)
-    return path
+    return random_model(tmp_path_factory.mktemp("checkpoint"), context=200, words=WORDS)
 
 
 @pytest.fixture(scope="module")
