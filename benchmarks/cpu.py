@@ -32,8 +32,8 @@ from peers.contract import BATCHES, HEADS, LONG_PROMPT, NEW, PROMPT, SHAPES, Run
 from thinkaloud.engine import Engine, Request
 from thinkaloud.engine.native_backend import native_available
 from thinkaloud.model import ModelConfig, Transformer
+from thinkaloud.model.formats import ENDS
 from thinkaloud.model.memory import BITS
-from thinkaloud.model.quantise import ENDS
 from thinkaloud.train.batches import Sample, batches
 from thinkaloud.train.losses import token_logprobs
 
@@ -65,7 +65,7 @@ def prompts(vocabulary: int, rows: int, length: int, salt: int) -> list[tuple[in
 
 def run_engine(engine: Engine, rows: int, prompt: int, new: int, salt: int) -> tuple[float, float]:
     """Prompt tokens a second, and tokens a second once the prompts are through (0 where there are none)."""
-    vocabulary = engine.model.config.vocab_size
+    vocabulary = engine.config.vocab_size
     handles = [
         engine.submit(Request(prompt_ids=ids, max_tokens=new + rows * prompt // 256 + 2, seed=index))
         for index, ids in enumerate(prompts(vocabulary, rows, prompt, salt))
@@ -296,7 +296,7 @@ def growth(longest: int) -> dict[str, Any]:
         print(f"{name}: two threads are {gains[name]:.2f}x one")
     torch.set_num_threads(before)
     engine = engines["T"]
-    curve, ids = {}, prompts(engine.model.config.vocab_size, 1, longest, 7)[0]
+    curve, ids = {}, prompts(engine.config.vocab_size, 1, longest, 7)[0]
     context = 1024
     while context <= longest:
         handle = engine.submit(Request(prompt_ids=ids[:context], max_tokens=80))

@@ -33,8 +33,9 @@ from thinkaloud.engine.gpu.matrix import Matrix, pack
 from thinkaloud.engine.gpu.operations import operations_for
 from thinkaloud.engine.gpu.state import TOP_K, Heads, State
 from thinkaloud.engine.gpu.truncate import draw_few, draw_sorted
+from thinkaloud.engine.noise import uniforms
 from thinkaloud.engine.row import Row
-from thinkaloud.engine.sampling import Sampler, uniforms
+from thinkaloud.engine.sampling import Sampler
 from thinkaloud.model import ModelConfig, Transformer
 from thinkaloud.text.policy import ThinkingPolicy
 

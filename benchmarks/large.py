@@ -31,9 +31,8 @@ from thinkaloud.engine.native_backend import NativeBackend
 from thinkaloud.inference import load
 from thinkaloud.inference.hub import BUNDLED
 from thinkaloud.model import ModelConfig
+from thinkaloud.model.formats import format_of
 from thinkaloud.model.memory import BITS, cache_bytes, check_memory, parameter_shapes, weight_bytes
-from thinkaloud.model.quantise import format_of
-from thinkaloud.model.weights import outline
 
 DATA = Path(__file__).parents[1] / "docs" / "data" / "large.json"
 QWQ = {
@@ -132,9 +131,8 @@ def main() -> None:
         print(told[0])
     else:
         check_memory(config, settings.quantize, kept)
-        engine = Engine(
-            outline(config), weights=settings.quantize, cache=settings.cache, max_rows=1, source=random_tensors(config)
-        )
+        source = random_tensors(config)
+        engine = Engine(config, weights=settings.quantize, cache=settings.cache, max_rows=1, source=source)
     packed, peak = time.perf_counter() - start, memory("VmHWM")
     backend = engine._backend
     assert isinstance(backend, NativeBackend)

@@ -2,17 +2,21 @@
 
 It is installed into an environment of its own, in a temporary folder, and run from there. Seconds go from the start of
 the process to the first character of the thought; the first start, which compiles Python's files, is told apart.
-`--python python3.13` takes another interpreter, for which the wheel is built from the source distribution.
+`--python python3.13` takes another interpreter, for which the wheel is built from the source distribution, and
+`--without torch` leaves a dependency out, as where there is no build of it for that interpreter: a first reply needs
+none. `--tests tests/test_text_tokenizer.py` runs tests of the checkout on what was installed.
 """
 
 import argparse
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -26,14 +30,19 @@ def main() -> None:
     parser.add_argument("--python", default=sys.executable, help="the interpreter of the new environment")
     parser.add_argument("--rounds", type=int, default=5, help="cold starts that are timed")
     parser.add_argument("--environment", type=Path, help="an environment that is there already, for a second look")
+    parser.add_argument("--without", nargs="*", default=[], metavar="NAME", help="dependencies to leave out")
+    parser.add_argument("--tests", nargs="*", default=[], metavar="FILE", help="tests to run there as well")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        python = given.environment or install(folder / "venv", given.python)
-        print(json.dumps(measured(python.absolute(), folder, given.rounds), indent=1))
+        python = given.environment or install(folder / "venv", given.python, given.without)
+        found = measured(python.absolute(), folder, given.rounds)
+        if given.tests:
+            found["tests"] = tested(python.absolute(), given.tests)
+        print(json.dumps(found, indent=1))
 
 
-def install(environment: Path, python: str) -> Path:
+def install(environment: Path, python: str, without: list[str]) -> Path:
     """A fresh environment with what is in dist/: its wheel if it is for that interpreter, else the sources."""
     subprocess.run([python, "-m", "venv", environment], check=True)
     inside = environment / "bin" / "python"
@@ -42,9 +51,21 @@ def install(environment: Path, python: str) -> Path:
     what = wheel if f"-{tag}-" in wheel.name or "-none-" in wheel.name else sources
     print(f"installing {what.name} and what it needs for {tag}", file=sys.stderr)
     limits = {"PIP_CONSTRAINT": str(ROOT / "constraints.txt"), "PIP_BUILD_CONSTRAINT": str(ROOT / "constraints.txt")}
-    pip = [inside, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(what)]
-    subprocess.run(pip, check=True, env=os.environ | limits, cwd=environment)
+    pip = [inside, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"] if without else []
+    kept = [one for one in wanted if re.split(r"[<>=\[]", one)[0] not in without]
+    for step in ([str(what), "--no-deps"], kept) if without else ([str(what)],):
+        subprocess.run([*pip, *step], check=True, env=os.environ | limits, cwd=environment)
     return inside
+
+
+def tested(python: Path, files: list[str]) -> str:
+    """The last line that pytest says of these tests, run with what is installed."""
+    limits = {"PIP_CONSTRAINT": str(ROOT / "constraints.txt")}
+    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "pytest", "hypothesis"]
+    subprocess.run(pip, check=True, env=os.environ | limits)
+    done = subprocess.run([python, "-m", "pytest", "-q", *files], cwd=ROOT, capture_output=True, text=True)
+    return done.stdout.strip().splitlines()[-1] if done.returncode == 0 else done.stdout[-3000:]
 
 
 OUTPUT: dict[str, object] = {"check": True, "capture_output": True, "text": True}
@@ -69,7 +90,7 @@ def measured(python: Path, folder: Path, rounds: int) -> dict[str, object]:
         "first_start_seconds": starts[0],
         "first_token_seconds": starts[1:],
         "median": statistics.median(starts[1:]),
-        "import_torch_seconds": [imported(python, folder) for _ in range(3)],
+        "import_torch_seconds": [imported(python, folder) for _ in range(3)] if (site / "torch").is_dir() else None,
         "load_average": os.getloadavg()[0],
     }
 

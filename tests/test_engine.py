@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from thinkaloud.base.errors import UserError
 from thinkaloud.engine import Completion, Engine, Request, torch_backend
 from thinkaloud.engine.native_backend import native_available
+from thinkaloud.engine.noise import noise_key, uniforms
 from thinkaloud.engine.packed import can_pack
-from thinkaloud.engine.sampling import Sampler, noise_key, uniforms
+from thinkaloud.engine.sampling import Sampler
 from thinkaloud.model import LoraConfig, ModelConfig, Transformer, add_adapter
 from thinkaloud.text.policy import ThinkingPolicy
 

@@ -29,10 +29,12 @@ from thinkaloud.engine.gpu.matrix import pack  # noqa: E402
 from thinkaloud.engine.gpu.state import Heads, State  # noqa: E402
 from thinkaloud.engine.gpu.step import padded  # noqa: E402
 from thinkaloud.engine.gpu.weights import Weights  # noqa: E402
+from thinkaloud.engine.noise import noise_key, uniforms  # noqa: E402
 from thinkaloud.engine.row import Draw, Row  # noqa: E402
-from thinkaloud.engine.sampling import Sampler, noise_key, uniforms  # noqa: E402
+from thinkaloud.engine.sampling import Sampler  # noqa: E402
 from thinkaloud.model import ModelConfig, Transformer  # noqa: E402
-from thinkaloud.model.quantise import format_of, quantise  # noqa: E402
+from thinkaloud.model.formats import format_of  # noqa: E402
+from thinkaloud.model.quantise import quantise  # noqa: E402
 from thinkaloud.text.policy import ThinkingPolicy  # noqa: E402
 
 torch.set_num_threads(1)

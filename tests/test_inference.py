@@ -10,6 +10,7 @@ import torch
 
 from serving import random_model
 from thinkaloud.base.errors import UserError
+from thinkaloud.engine import Engine, Request
 from thinkaloud.engine.native_backend import native_available
 from thinkaloud.inference import ReasoningModel, Reply, load, loading
 from thinkaloud.inference.asking import EFFORTS
@@ -263,11 +264,25 @@ def test_load_names_what_is_wrong(folder: Path) -> None:
 
 
 @pytest.mark.skipif(not native_available(), reason="the native step was not built")
+def test_a_small_model_is_run_without_pytorch_and_opened_in_it_when_asked_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it says is to the bit what an engine over PyTorch's weights says."""
+    small = load(folder)
+    assert "transformer" not in vars(small) and small.engine.backend == "native"
+    whole = Engine(loading.open_transformer(folder))
+    requests = [Request(prompt_ids=tuple(small.tokenizer.encode(QUESTION)), max_tokens=30, seed=n) for n in range(4)]
+    assert small.engine.generate(requests) == whole.generate(requests)
+    monkeypatch.setenv("THINKALOUD_NATIVE", "off")
+    assert small.logprobs([[1, 2, 3]]) == load(folder).logprobs([[1, 2, 3]])
+
+
+@pytest.mark.skipif(not native_available(), reason="the native step was not built")
 def test_a_large_model_is_packed_as_it_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It says the same as one that is held whole, and tells beforehand what it takes."""
     whole = load(folder, quantize="int4")
     monkeypatch.setattr(loading, "LARGE", 0)
-    monkeypatch.setattr(loading, "load_model", lambda *_, **__: pytest.fail("held whole"))
+    monkeypatch.setattr("thinkaloud.model.weights.load_model", lambda *_, **__: pytest.fail("held whole"))
     told: list[tuple[str, float]] = []
     packed = load(folder, quantize="int4", watch=lambda text, share: told.append((text, share)))
     assert packed.ask("hello", seed=3, max_tokens=20) == whole.ask("hello", seed=3, max_tokens=20)

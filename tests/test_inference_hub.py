@@ -287,7 +287,7 @@ def test_a_broken_generation_config_is_named(tmp_path: Path, text: str, said: st
 
 def test_what_is_missing_is_named_before_weights_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = a_checkpoint(tmp_path / "m")
-    monkeypatch.setattr("thinkaloud.inference.loading.load_model", lambda *a, **k: pytest.fail("weights were read"))
+    monkeypatch.setattr("thinkaloud.model.weights.load_model", lambda *a, **k: pytest.fail("weights were read"))
     (folder / "tokenizer.json").rename(folder / "other.json")
     with pytest.raises(UserError, match="no tokenizer.json"):
         load(folder)

@@ -51,6 +51,7 @@ def replies(folder: Path) -> None:
     row = {"family": f"f {EVIL}", "level": 3, "thinking": EVIL, "answer": EVIL, "reason": EVIL, "verdict": "wrong"}
     lines = [{**row, "step": 9, "problem": f"p{index // 4} {EVIL}"} for index in range(40)]
     lines[-2]["verdict"] = "right"
+    lines[-4]["question"] = f"how many {EVIL}"
     (folder / "rollouts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
@@ -87,7 +88,8 @@ def test_a_live_page_asks_for_itself_and_for_nothing_else(tmp_path: Path) -> Non
     assert "about 8 min left" in page and "2 min left" in page and "50 %" in page
     assert not re.search(r"(src|href)=|@import|url\(|https?:", page)
     assert page.count("<script>") == 1 and "alert(&quot;" in page  # its own script only
-    assert "1 of 4 right" in page and "p9" in page
+    assert "1 of 4 right" in page and "how many &lt;script" in page and "p9" not in page
+    assert "p8" in page, "a journal of an older version has no questions"
 
 
 def test_a_page_of_an_ended_run_asks_no_more_and_says_how_it_ended(tmp_path: Path) -> None:

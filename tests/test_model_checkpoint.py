@@ -15,7 +15,6 @@ import thinkaloud.model.checkpoint as checkpoint
 from published_models import SIZES, rewrite, saved
 from thinkaloud.base.errors import UserError
 from thinkaloud.model import Checkpoint, ModelConfig, Transformer, load_model, memory, save_model
-from thinkaloud.model.weights import default_dtype
 
 torch.set_num_threads(1)
 
@@ -46,17 +45,38 @@ def test_each_parameter_is_seen_once_under_its_name(shards: Path) -> None:
 @pytest.mark.parametrize(
     ("types", "widest"),
     [
-        ([torch.bfloat16], torch.bfloat16),
-        ([torch.float16], torch.float16),
-        ([torch.float32, torch.bfloat16], torch.float32),
+        ([torch.bfloat16], "bfloat16"),
+        ([torch.float16], "float16"),
+        ([torch.float32, torch.bfloat16], "float32"),
     ],
 )
-def test_the_stored_type_is_told(tmp_path: Path, types: list[torch.dtype], widest: torch.dtype) -> None:
+def test_the_stored_type_is_told(tmp_path: Path, types: list[torch.dtype], widest: str) -> None:
     saved("Qwen2", tmp_path)
     path = tmp_path / "model.safetensors"
     tensors = {name: t.to(types[i % len(types)]) for i, (name, t) in enumerate(load_file(path).items())}
     save_file(tensors, path)
-    assert Checkpoint.open(tmp_path).dtype == widest
+    opened = Checkpoint.open(tmp_path)
+    assert opened.dtype == widest
+    floats = dict(opened.floats())
+    assert all(torch.equal(torch.from_numpy(floats[name]), tensor.float()) for name, tensor in opened.tensors())
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("architecture", ["Qwen2ForCausalLM", "Qwen3ForCausalLM", "LlamaForCausalLM"])
+def test_the_shapes_told_are_those_that_a_model_has(architecture: str, bias: bool, tied: bool) -> None:
+    shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    config = ModelConfig(
+        **shape,
+        vocab_size=7,
+        head_dim=6,
+        intermediate_size=10,
+        architecture=architecture,
+        attention_bias=bias,
+        tie_word_embeddings=tied,
+    )
+    model = Transformer(config)
+    assert memory.parameter_shapes(config) == {name: tuple(p.shape) for name, p in model.named_parameters()}
 
 
 def test_the_default_type_is_exact_for_the_small_and_the_stored_one_for_the_large(
@@ -64,13 +84,13 @@ def test_the_default_type_is_exact_for_the_small_and_the_stored_one_for_the_larg
 ) -> None:
     opened = Checkpoint.open(shards)
 
-    def default(stored: torch.dtype) -> torch.dtype:
-        return default_dtype(Checkpoint(config=opened.config, shards={}, dtype=stored))
+    def default(stored: str) -> str:
+        return Checkpoint(config=opened.config, shards={}, dtype=stored).default_dtype
 
-    assert default(torch.bfloat16) == torch.float32
-    monkeypatch.setattr("thinkaloud.model.weights.SMALL", 100)
-    assert default(torch.bfloat16) == torch.bfloat16
-    assert default(torch.float16) == default(torch.float32) == torch.float32
+    assert default("bfloat16") == "float32"
+    monkeypatch.setattr("thinkaloud.model.checkpoint.SMALL", 100)
+    assert default("bfloat16") == "bfloat16"
+    assert default("float16") == default("float32") == "float32"
 
 
 def test_what_only_repeats_is_passed_over(tmp_path: Path) -> None:
@@ -283,7 +303,7 @@ def test_the_config_says_the_type_that_was_stored(tmp_path: Path) -> None:
     model = load_model(saved_in(tmp_path / "a"))
     save_model(model, tmp_path / "b", eos_token_id=1, pad_token_id=0, dtype=torch.bfloat16)
     assert json.loads((tmp_path / "b" / "config.json").read_text())["torch_dtype"] == "bfloat16"
-    assert Checkpoint.open(tmp_path / "b").dtype == torch.bfloat16
+    assert Checkpoint.open(tmp_path / "b").dtype == "bfloat16"
 
 
 @pytest.mark.parametrize("bias", [0.0, 0.5])

@@ -13,11 +13,12 @@ from thinkaloud.engine import Completion, Engine, Request
 from thinkaloud.engine.blocks import BlockPool
 from thinkaloud.engine.draft import Drafts
 from thinkaloud.engine.native_backend import NativeBackend, native_available
-from thinkaloud.engine.sampling import Sampler, noise_key, uniforms
+from thinkaloud.engine.noise import noise_key, uniforms
+from thinkaloud.engine.sampling import Sampler
 from thinkaloud.model import ModelConfig, Transformer
-from thinkaloud.model.quantise import GROUP, format_of, quantise
+from thinkaloud.model.formats import format_of
+from thinkaloud.model.quantise import GROUP, quantise
 from thinkaloud.model.transformer import Attention
-from thinkaloud.model.weights import outline
 from thinkaloud.text.policy import ThinkingPolicy
 
 pytestmark = pytest.mark.skipif(not native_available(), reason="the native step was not built")
@@ -171,7 +172,7 @@ def test_weights_that_come_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     model, asked = a_model(tied=False), requests(3)
     expected = Engine(model, weights="int4").generate(asked)
     monkeypatch.setattr(native_weights, "_AT_ONCE", 700)
-    engine = Engine(outline(model.config), weights="int4", source=model.named_parameters())
+    engine = Engine(model.config, weights="int4", source=model.named_parameters())
     assert engine.generate(asked) == expected
 
 

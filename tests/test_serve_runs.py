@@ -66,6 +66,7 @@ def test_replies_come_by_problem_and_page(client: TestClient) -> None:
     assert first["total"] == 13 and first["families"] == ["chains", "cups"]
     assert [len(one["problems"]) for one in (first, second, page(page=2))] == [10, 3, 0]
     assert first["problems"][0]["counts"] == {"right": 1, "wrong": 2, "ungradable": 1}
+    assert [one["question"] for one in first["problems"][:2]] == ["Who?", None]
     wrong = page(verdict="wrong", family="chains", problem="-11")["problems"]
     assert [reply["verdict"] for reply in wrong[0]["replies"]] == ["wrong", "wrong"]
     (cups,) = page(family="cups")["problems"]

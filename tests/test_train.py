@@ -546,6 +546,7 @@ def test_the_ledger_and_the_journals_agree(finished: tuple[Path, dict[str, list[
         untimed(folder),
     )
     assert ledger["rollouts"] == ledger["verifier_calls"] == len(rollouts) == len(metrics) * 8 * 8
+    assert all(("question" in row) == (number % 8 == 0) for number, row in enumerate(rollouts)), "once a group"
     assert ledger["generated_tokens"] == sum(row["tokens"] for row in rollouts)
     assert ledger["unique_problems"] == len({row["problem"] for row in rollouts}) + 4
     assert [row["version"] for row in rollouts] == sorted(row["version"] for row in rollouts)

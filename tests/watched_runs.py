@@ -56,7 +56,8 @@ def fill(folder: Path) -> None:
         metrics("think_rl", 1000, rollouts=88, reward=0.25, entropy=0.5, thinking_tokens=9.0)[:900],
     )
     verdicts = ["right", "wrong", "wrong", "ungradable"]
-    lines(journal / "rollouts.jsonl", [rollout(1, f"chains-{n}", verdict) for n in range(12) for verdict in verdicts])
+    first = [rollout(1, f"chains-{n}", verdict) for n in range(12) for verdict in verdicts]
+    lines(journal / "rollouts.jsonl", [{**first[0], "question": "Who?"}, *first[1:]])
     lines(journal / "rollouts.jsonl", [rollout(2, "cups-0", "right") for _ in range(40)])
     (small / "evaluations").mkdir()
     for name, rights in {"think": [0, 1, 0], "think_rl": [0, 1, 1]}.items():

@@ -43,7 +43,7 @@ export function replies(name: string, stages: string[]): HTMLElement {
     family.replaceChildren(make("option", { value: "" }, "all families"), ...found.families.map((one) => make("option", { value: one, selected: one === before }, one)));
     list.replaceChildren(...found.problems.map((one) => {
       const shown = make("div", { class: "pair" });
-      const fold = make("details", { class: "card fold" }, make("summary", {}, make("b", {}, one.problem), make("span", { class: "muted" }, `${one.family}, level ${one.level}`),
+      const fold = make("details", { class: "card fold" }, make("summary", {}, make("b", { title: one.problem }, one.question ?? one.problem), make("span", { class: "muted" }, `${one.family}, level ${one.level}`),
         make("span", { class: "gap" }), ...(["right", "wrong", "ungradable"] as const).filter((label) => one.counts[label]).map((label) =>
           make("span", { class: `verdict ${label}` }, `${SIGNS[label]} ${one.counts[label]}`))), shown);
       fold.addEventListener("toggle", () => {

@@ -40,7 +40,7 @@ export interface Rollout {
 }
 
 export interface RolloutPage {
-  problems: { problem: string; family: string; level: number; counts: Record<string, number>; matching: number; replies: Rollout[] }[];
+  problems: { problem: string; question: string | null; family: string; level: number; counts: Record<string, number>; matching: number; replies: Rollout[] }[];
   total: number;
   families: string[];
 }

@@ -48,12 +48,22 @@ def machine_here(root: Path = Path("/")) -> Machine:
     return Machine(
         cpu=told.get("model name") or platform.processor() or platform.machine(),
         cores=cores,
-        allowed=len(os.sched_getaffinity(0)) if "sched_getaffinity" in dir(os) else cores,
+        allowed=allowed_cores(),
         quota=_quota(root),
         flags=frozenset((told.get("flags") or told.get("Features") or "").split()),
         memory=total,
         free=free,
     )
+
+
+def allowed_cores() -> int:
+    """The cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if "sched_getaffinity" in dir(os) else os.cpu_count() or 1
+
+
+def gpu_here(root: Path = Path("/")) -> bool:
+    """Whether there may be a GPU that PyTorch could use: where its driver has left no device, there is none."""
+    return platform.system() != "Linux" or any((root / "dev" / name).exists() for name in ("nvidiactl", "dxg", "kfd"))
 
 
 def disk_free(folder: Path) -> int:

@@ -61,6 +61,8 @@ def export(
 
 def write_whole(source: Path, folder: Path, dtype: str, adapter: str | None) -> "Published":
     """The model whole, an adapter merged; one of our own as a Llama, so that transformers takes its own tokenizer."""
+    import torch
+
     from thinkaloud.inference import loading
     from thinkaloud.inference.publish import keep_published, keep_tokenizer, misread, spell_sampling
     from thinkaloud.model import Checkpoint, save_model
@@ -68,9 +70,7 @@ def write_whole(source: Path, folder: Path, dtype: str, adapter: str | None) -> 
     from thinkaloud.reports.card import Published
     from thinkaloud.train.start import template_in
 
-    stored = Checkpoint.open(source).dtype if dtype == "auto" else loading.DTYPES[dtype]
-    assert stored is not None
-    kept = str(stored).removeprefix("torch.")
+    kept = Checkpoint.open(source).dtype if dtype == "auto" else dtype
     template = template_in(source)
     tokenizer, names = template.tokenizer, template.tokenizer.special_names
     eos, pad = (tokenizer.id_of(names.get(role, "")) for role in ("eos_token", "pad_token"))
@@ -81,7 +81,7 @@ def write_whole(source: Path, folder: Path, dtype: str, adapter: str | None) -> 
     transformer = loading.open_transformer(source, dtype=loaded, adapter=adapter)
     other = misread(source)
     written = as_llama(transformer) if other else transformer
-    save_model(written, folder, eos_token_id=eos, pad_token_id=pad, dtype=stored)
+    save_model(written, folder, eos_token_id=eos, pad_token_id=pad, dtype=getattr(torch, kept))
     if other:
         keep_tokenizer(source, folder, template)
     else:

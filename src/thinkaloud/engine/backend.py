@@ -1,11 +1,20 @@
 """What the engine asks of whoever runs the model: rows in, a token a row, rows out."""
 
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+from __future__ import annotations
 
-from torch import Tensor
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from thinkaloud.engine.row import Draw, Row
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Source = Iterable[tuple[str, "Tensor | NDArray[np.float32]"]]
+"Weights by their published names, each given once."
 
 
 class Backend(Protocol):
@@ -53,6 +62,6 @@ class Backend(Protocol):
         """Drop every cached prefix."""
         ...
 
-    def refresh(self, source: Iterable[tuple[str, Tensor]] | None = None) -> None:
+    def refresh(self, source: Source | None = None) -> None:
         """The weights have changed, to those of `source` where it is given; no row is under way."""
         ...

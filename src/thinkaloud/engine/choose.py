@@ -1,31 +1,31 @@
 """Which backend runs a model: the CUDA step on a GPU, the native step on a CPU where it was built, else PyTorch."""
 
+from __future__ import annotations
+
 import logging
 import os
-from collections.abc import Iterable
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from thinkaloud.base.errors import UserError
-from thinkaloud.engine.backend import Backend
-from thinkaloud.engine.gpu.matrix import GPU_FORMATS
+from thinkaloud.engine.backend import Backend, Source
 from thinkaloud.engine.native_backend import NativeBackend, native_available, native_runs, own_cache
-from thinkaloud.engine.torch_backend import TorchBackend
-from thinkaloud.model import Transformer
+from thinkaloud.model import ModelConfig
+
+if TYPE_CHECKING:
+    from thinkaloud.model import Transformer
 
 WEIGHTS = ("float32", "bfloat16", "int8", "int4")
 "Formats that the native step runs."
 _told: set[str] = set()
 
 
-def can_quantise(model: Transformer) -> bool:
+def can_quantise(model: Transformer | ModelConfig) -> bool:
     """Whether weights in another format than the model's own can be run: by the native step only."""
     return native_available() and native_runs(model) and os.environ.get("THINKALOUD_NATIVE") != "off"
 
 
 def choose_backend(
-    model: Transformer,
+    model: Transformer | ModelConfig,
     *,
     backend: str = "auto",
     weights: str = "auto",
@@ -33,7 +33,7 @@ def choose_backend(
     prefill_tokens: int | None = None,
     cache: str = "auto",
     cache_tokens: int | None = None,
-    source: Iterable[tuple[str, Tensor]] | None = None,
+    source: Source | None = None,
 ) -> Backend:
     """The backend named, or for `auto` the CUDA step on a GPU, the native one on a CPU where it was built.
 
@@ -42,11 +42,12 @@ def choose_backend(
     """
     if backend not in ("auto", "native", "torch", "cuda"):
         raise UserError(f"backend {backend!r} is unknown: use auto, native, torch or cuda")
-    own = str(model.head.dtype).removeprefix("torch.")
+    own = "float32" if isinstance(model, ModelConfig) else str(model.head.dtype).removeprefix("torch.")
     if weights not in ("auto", own, "fp8", *WEIGHTS):
         raise UserError(f"weights {weights!r} is unknown: use auto, fp8 (on a GPU), {', '.join(WEIGHTS)}")
-    on_gpu = model.head.device.type == "cuda"
+    on_gpu = not isinstance(model, ModelConfig) and model.head.device.type == "cuda"
     if backend == "cuda" or (backend == "auto" and on_gpu):
+        assert not isinstance(model, ModelConfig), "a shape alone is for the native step"
         check_gpu(model, weights)
         if cache != "auto":
             raise UserError(f"cache={cache!r} needs the native step on a CPU: leave it out on a GPU")
@@ -92,11 +93,18 @@ def choose_backend(
             "thinkaloud: generating with plain PyTorch; with a C++ compiler at hand (g++ or clang), "
             "installing again builds a step that is several times faster"
         )
+    assert not isinstance(model, ModelConfig), "a shape alone is for the native step"
+    from thinkaloud.engine.torch_backend import TorchBackend
+
     return TorchBackend(model, prefill_tokens=prefill_tokens or 16_384)
 
 
 def check_gpu(model: Transformer, weights: str) -> None:
     """Raise UserError where the model is on no GPU, or the GPU can't run the weights asked for."""
+    import torch
+
+    from thinkaloud.engine.gpu.matrix import GPU_FORMATS
+
     own, device = str(model.head.dtype).removeprefix("torch."), model.head.device
     if device.type != "cuda":
         raise UserError("the CUDA step needs the model on a GPU: load it with device='cuda', or leave backend out")

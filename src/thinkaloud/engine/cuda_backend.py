@@ -6,11 +6,11 @@ Its blocks may be given away at once: whatever is queued before their next owner
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
+from thinkaloud.engine.backend import Source
 from thinkaloud.engine.blocks import BlockPool
 from thinkaloud.engine.gpu.operations import Operations, operations_for
 from thinkaloud.engine.gpu.prefill import Stretch, prefill
@@ -193,7 +193,7 @@ class CudaBackend:
         """Drop every cached prefix."""
         self.pool.forget()
 
-    def refresh(self, source: Iterable[tuple[str, Tensor]] | None = None) -> None:
+    def refresh(self, source: Source | None = None) -> None:
         """The weights have changed: take them over, at once."""
         assert source is None, "the model's own numbers are run"
         with torch.no_grad():
@@ -230,7 +230,7 @@ class CudaBackend:
             return {}
         self._write(places)
         rows = [(place.row, place.row.force()) for place in places]
-        logits = self.device_step.logits([place.line for place in places])
+        logits = self.device_step.logits([place.line for place in places]).float().cpu().numpy()
         return {row.handle: draw_steered(row, one, forced) for (row, forced), one in zip(rows, logits, strict=True)}
 
     def _advance(self) -> None:

@@ -1,17 +1,22 @@
 """The engine: requests wait, become rows, get a token a step, leave. A backend runs the model; this schedules."""
 
+from __future__ import annotations
+
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from thinkaloud.base.errors import UserError
+from thinkaloud.engine.backend import Source
 from thinkaloud.engine.choose import choose_backend
 from thinkaloud.engine.row import Row
 from thinkaloud.engine.types import Completion, Request
-from thinkaloud.model import Transformer
+from thinkaloud.model import ModelConfig
+
+if TYPE_CHECKING:
+    from thinkaloud.model import Transformer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,13 +45,13 @@ class Engine:
     `backend` is auto (cuda on a GPU, native on a CPU where it was built), cuda, native or torch; `weights` is auto (the
     type of the model's own), float32, bfloat16, int8, int4 or, on a GPU, fp8; `cache` is auto (float32 beside float32
     weights, else bfloat16) or, on a CPU, int8, for keys and values; `cache_tokens` bounds the cache (None: about a
-    gibibyte, on a GPU half of the memory that is free). `source` gives the weights of a model whose parameters are on
-    the meta device, by their published names: they are packed as they come, once.
+    gibibyte, on a GPU half of the memory that is free). A model may be its shape alone, for the native step: `source`
+    then gives its weights, which are packed as they come, once.
     """
 
     def __init__(
         self,
-        model: Transformer,
+        model: Transformer | ModelConfig,
         *,
         max_rows: int = 512,
         prefill_tokens: int | None = None,
@@ -54,9 +59,10 @@ class Engine:
         weights: str = "auto",
         cache: str = "auto",
         cache_tokens: int | None = None,
-        source: Iterable[tuple[str, Tensor]] | None = None,
+        source: Source | None = None,
     ) -> None:
         self.model = model
+        self.config = model if isinstance(model, ModelConfig) else model.config
         self.max_rows = max_rows
         self.version = 0
         self._backend = choose_backend(
@@ -91,10 +97,10 @@ class Engine:
         """Prompt tokens processed so far: a shared or remembered beginning counts once."""
         return self._backend.prefilled_tokens
 
-    def refresh(self, source: Iterable[tuple[str, Tensor]] | None = None) -> None:
+    def refresh(self, source: Source | None = None) -> None:
         """The weights have changed: a new version, and nothing cached from the old one survives.
 
-        `source` gives the new ones of a model on the meta device, as at the beginning.
+        `source` gives the new ones of a model that is a shape alone, as at the beginning.
         """
         assert not self._rows and not self._waiting, "refresh while requests are under way"
         self.version += 1
@@ -118,10 +124,10 @@ class Engine:
         return [row.handle for row in rows]
 
     def _check(self, request: Request) -> None:
-        vocabulary = self.model.config.vocab_size
+        vocabulary = self.config.vocab_size
         if min(request.prompt_ids) < 0 or max(request.prompt_ids) >= vocabulary:
             raise UserError(f"the prompt holds an id outside the vocabulary: give ids from 0 to {vocabulary - 1}")
-        limit = self.model.config.max_position_embeddings
+        limit = self.config.max_position_embeddings
         if request.most_tokens > limit:
             raise UserError(
                 f"prompt of {len(request.prompt_ids)} tokens and max_tokens {request.max_tokens} exceed the model's "
@@ -165,10 +171,10 @@ class Engine:
         policy = None if row is None else row.request.policy
         if row is None or policy is None or not row.can_insert():
             return False
-        if not ids or policy.close_id in ids or min(ids) < 0 or max(ids) >= self.model.config.vocab_size:
+        if not ids or policy.close_id in ids or min(ids) < 0 or max(ids) >= self.config.vocab_size:
             raise UserError("what is inserted into a thought must be ids of the vocabulary that do not close it")
         whole = row.most_tokens + len(ids)
-        room = min(self.model.config.max_position_embeddings, self._backend.capacity())
+        room = min(self.config.max_position_embeddings, self._backend.capacity())
         if whole > room or not self._backend.grow(row, len(ids)):
             return False
         row.insert(ids)

@@ -4,26 +4,34 @@ Keys and values lie in blocks. Rows of one prompt share its blocks by reference;
 own. What a thread has come to stays known by its ids until the weights change, so that continuing it is cheap.
 """
 
-from collections.abc import Iterable, Sequence
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from thinkaloud.base.machine import allowed_cores
+from thinkaloud.engine.backend import Source
 from thinkaloud.engine.blocks import BlockPool
 from thinkaloud.engine.draft import Drafts
 from thinkaloud.engine.placement import Place, Placement
 from thinkaloud.engine.row import Draw, Row
 from thinkaloud.engine.steered import draw_steered
-from thinkaloud.model import Transformer
-from thinkaloud.model.memory import cache_bytes
+from thinkaloud.model import ModelConfig
+from thinkaloud.model.memory import cache_bytes, parameter_shapes
 
 try:
     from thinkaloud.engine import _native
     from thinkaloud.engine.native_weights import can_fill, fill, make_native
 except ImportError:  # built without a compiler
     _native = None  # type: ignore[assignment]
+
+if TYPE_CHECKING:
+    from thinkaloud.model import Transformer
 
 _CACHE_BYTES = 1 << 30
 "Default size of the cache; memory is touched only as it is used."
@@ -38,9 +46,11 @@ def native_available() -> bool:
     return _native is not None
 
 
-def native_runs(model: Transformer) -> bool:
-    """Whether it can run this model: on the CPU, or without numbers of its own, and with no part it does not know."""
-    return model.head.device.type in ("cpu", "meta") and can_fill(model)
+def native_runs(model: Transformer | ModelConfig) -> bool:
+    """Whether it can run this model, or one of this shape: on the CPU, and with no part it does not know."""
+    if isinstance(model, ModelConfig):
+        return can_fill(parameter_shapes(model))
+    return model.head.device.type == "cpu" and can_fill(name for name, _ in model.named_parameters())
 
 
 def own_cache(weights: str) -> str:
@@ -50,20 +60,28 @@ def own_cache(weights: str) -> str:
 
 def memory_bandwidth() -> float:
     """Bytes a second that all threads together read from memory: what decoding a single row is bound by."""
-    return _native.read_bandwidth(256 << 20, torch.get_num_threads())
+    return _native.read_bandwidth(256 << 20, threads_here())
+
+
+def threads_here() -> int:
+    """The threads that PyTorch uses; where it is not loaded, those that it would."""
+    if "torch" in sys.modules:
+        return int(sys.modules["torch"].get_num_threads())
+    wished = os.environ.get("OMP_NUM_THREADS", "")
+    return int(wished) if wished.isdecimal() and int(wished) > 0 else allowed_cores()
 
 
 class NativeBackend:
     """Runs `model` packed as `weights`, with keys and values kept as `cache`; `prefill_tokens` prompt tokens a step.
 
-    `source` gives the weights, by their published names, of a model that has no numbers itself (on the meta device).
+    `source` gives the weights, by their published names, of a model that is a shape alone.
     """
 
     name = "native"
 
     def __init__(
         self,
-        model: Transformer,
+        model: Transformer | ModelConfig,
         *,
         weights: str = "float32",
         max_rows: int = 512,
@@ -71,9 +89,9 @@ class NativeBackend:
         cache: str = "auto",
         cache_tokens: int | None = None,
         path: str = "auto",
-        source: Iterable[tuple[str, Tensor]] | None = None,
+        source: Source | None = None,
     ) -> None:
-        config = model.config
+        self.config = config = model if isinstance(model, ModelConfig) else model.config
         cache = own_cache(weights) if cache == "auto" else cache
         self.model, self.weights, self.cache, self.prefill_limit = model, weights, cache, prefill_tokens
         longest = config.max_position_embeddings
@@ -81,10 +99,10 @@ class NativeBackend:
             cache_tokens = min(max(longest, _CACHE_BYTES // cache_bytes(config, cache)), max_rows * longest)
         blocks = -(-cache_tokens // _native.BLOCK) + 1
         self.pool = pool = BlockPool(blocks, _native.BLOCK, keep=blocks // 2)
-        self.native = make_native(model, weights=weights, cache=cache, blocks=blocks, path=path)
+        self.native = make_native(config, weights=weights, cache=cache, blocks=blocks, path=path)
         self._stale = source is None
         if source is not None:
-            fill(self.native, model, source, weights=weights, threads=torch.get_num_threads())
+            fill(self.native, source, weights=weights, threads=threads_here())
         self.draft_rows = _DRAFT_ROWS
         self.placement = Placement(pool, self.native.copy_block, max_rows=max_rows, longest=longest)
 
@@ -121,21 +139,22 @@ class NativeBackend:
         """Drop every cached prefix."""
         self.pool.forget()
 
-    def refresh(self, source: Iterable[tuple[str, Tensor]] | None = None) -> None:
+    def refresh(self, source: Source | None = None) -> None:
         """The weights have changed: pack those of `source` now, or the model's own when they are next needed."""
-        assert self.model.head.is_meta == (source is not None), "a model without numbers of its own needs a source"
+        assert isinstance(self.model, ModelConfig) == (source is not None), "a shape alone needs a source"
         self._stale = source is None
         if source is not None:
-            fill(self.native, self.model, source, weights=self.weights, threads=torch.get_num_threads())
+            fill(self.native, source, weights=self.weights, threads=threads_here())
         self.pool.forget()
 
     # --- the step ---
 
     def step(self, rows: Sequence[Row]) -> list[Draw | None]:
         """Chunks of prompts and the newest tokens of running rows through the model in one call, and draw."""
-        threads = torch.get_num_threads()
+        threads = threads_here()
         if self._stale:
-            fill(self.native, self.model, self.model.named_parameters(), weights=self.weights, threads=threads)
+            assert not isinstance(self.model, ModelConfig)
+            fill(self.native, self.model.named_parameters(), weights=self.weights, threads=threads)
             self._stale = False
         at = self.placement
         if not at.prompts and len(at.running) <= self.draft_rows:
@@ -266,7 +285,7 @@ class NativeBackend:
         drawn = np.empty(len(sources), dtype=np.int32)
         logprobs = np.empty(len(sources), dtype=np.float32)
         steered = [index for index, row in enumerate(rows) if not row.plain and row.steered]
-        logits = np.empty((len(steered), self.model.config.vocab_size), dtype=np.float32)
+        logits = np.empty((len(steered), self.config.vocab_size), dtype=np.float32)
         kept = np.full(len(sources), -1, dtype=np.int32)
         kept[steered] = range(len(steered))
         self.native.step(
@@ -287,6 +306,6 @@ class NativeBackend:
         own = {}
         for line, index in enumerate(steered):
             row = rows[index]
-            own[row.handle] = draw_steered(row, torch.from_numpy(logits[line]), forced[index])
+            own[row.handle] = draw_steered(row, logits[line], forced[index])
             drawn[index] = own[row.handle].token_id
         return drawn, logprobs, own

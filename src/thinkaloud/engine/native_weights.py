@@ -1,16 +1,22 @@
 """A model's weights, handed to the native step: packed once, and again after each update."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from thinkaloud.engine import _native
-from thinkaloud.model import Transformer
-from thinkaloud.model.quantise import ENDS, FORMATS, format_of, quantise
+from thinkaloud.engine.backend import Source
+from thinkaloud.model import ModelConfig
+from thinkaloud.model.formats import ENDS, FORMATS, format_of
+from thinkaloud.model.rope import rotary_tables
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _MATRICES = {
     "model.embed_tokens.weight": "embed",
@@ -38,10 +44,9 @@ _AT_ONCE = 1 << 25
 _NAME = re.compile(r"model\.layers\.(\d+)\.(.+)")
 
 
-def make_native(model: Transformer, *, weights: str, cache: str, blocks: int, path: str) -> _native.Model:
-    """An unfilled native model of the same shape."""
-    config = model.config
-    return _native.Model(
+def make_native(config: ModelConfig, *, weights: str, cache: str, blocks: int, path: str) -> _native.Model:
+    """A native model of this shape, with its rotary tables and no weights yet."""
+    native = _native.Model(
         vocabulary=config.vocab_size,
         hidden=config.hidden_size,
         layers=config.num_hidden_layers,
@@ -57,12 +62,15 @@ def make_native(model: Transformer, *, weights: str, cache: str, blocks: int, pa
         blocks=blocks,
         path=path,
     )
+    shape = (config.max_position_embeddings, config.head_dim, config.rope_theta, config.rope_scaling)
+    native.set_rotary(*rotary_tables(*shape))
+    return native
 
 
-def can_fill(model: Transformer) -> bool:
-    """Whether the native step knows every part of the model: an adapter that is not merged, say, it does not."""
+def can_fill(names: Iterable[str]) -> bool:
+    """Whether the native step knows every part of a model: an adapter that is not merged, say, it does not."""
     known = _MATRICES.keys() | _VECTORS.keys()
-    return all(_short(name)[1] in known for name, _ in model.named_parameters())
+    return all(_short(name)[1] in known for name in names)
 
 
 def _short(name: str) -> tuple[int, str]:
@@ -71,22 +79,27 @@ def _short(name: str) -> tuple[int, str]:
     return (int(match[1]), match[2]) if match else (-1, name)
 
 
-def fill(
-    native: _native.Model, model: Transformer, tensors: Iterable[tuple[str, Tensor]], *, weights: str, threads: int
-) -> None:
-    """Pack every parameter of `model`, given by its published name, and its rotary tables."""
-    for name, parameter in tensors:
+def fill(native: _native.Model, source: Source, *, weights: str, threads: int) -> None:
+    """Pack every parameter of a model, given by its published name."""
+    for name, parameter in source:
         layer, short = _short(name)
-        tensor = parameter.detach()
         if short in _VECTORS:
-            native.set(_VECTORS[short], layer, tensor.float().contiguous().numpy())
+            vector = parameter if isinstance(parameter, np.ndarray) else parameter.detach().float().contiguous().numpy()
+            native.set(_VECTORS[short], layer, vector)
+        elif isinstance(parameter, np.ndarray):
+            assert weights not in FORMATS, "to round it takes PyTorch"
+            native.pack_floats(_MATRICES[short], layer, parameter, threads)
         else:
-            _pack(native, _MATRICES[short], layer, tensor.contiguous(), format_of(name, weights), threads)
-    native.set_rotary(model.cos.float().contiguous().numpy(), model.sin.float().contiguous().numpy())
+            matrix = parameter.detach().contiguous()
+            _pack(native, _MATRICES[short], layer, matrix, format_of(name, weights), threads)
 
 
 def _pack(native: _native.Model, name: str, layer: int, tensor: Tensor, weights: str, threads: int) -> None:
+    import torch
+
     if weights in FORMATS:
+        from thinkaloud.model.quantise import quantise
+
         rows = max(1, _AT_ONCE // tensor.shape[1])
         for first in range(0, len(tensor), rows):
             part = quantise(tensor[first : first + rows], weights)
@@ -98,4 +111,6 @@ def _pack(native: _native.Model, name: str, layer: int, tensor: Tensor, weights:
 
 
 def _bits(halves: Tensor) -> NDArray[np.uint16]:
+    import torch
+
     return halves.contiguous().view(torch.int16).numpy().view(np.uint16)

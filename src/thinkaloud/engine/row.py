@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from thinkaloud.engine.sampling import noise_key
+from thinkaloud.engine.noise import noise_key
 from thinkaloud.engine.types import Completion, Request
 
 _FREE, _CLOSING, _ANSWERING = 0, 1, 2

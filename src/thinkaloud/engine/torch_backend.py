@@ -1,15 +1,16 @@
 """The engine's step in plain PyTorch: the reference, and the way on machines without the native step."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from thinkaloud.engine.backend import Source
+from thinkaloud.engine.noise import uniforms
 from thinkaloud.engine.packed import PackedTransformer, can_pack
 from thinkaloud.engine.row import Draw, Row
-from thinkaloud.engine.sampling import Sampler, uniforms
+from thinkaloud.engine.sampling import Sampler
 from thinkaloud.engine.steered import draw_steered
 from thinkaloud.model import KVCache, Transformer
 
@@ -71,7 +72,7 @@ class TorchBackend:
     def forget(self) -> None:
         """Nothing outlives its row here."""
 
-    def refresh(self, source: Iterable[tuple[str, Tensor]] | None = None) -> None:
+    def refresh(self, source: Source | None = None) -> None:
         """The weights have changed: what was packed is packed again when it is next needed."""
         assert source is None, "the model's own numbers are run"
         self._packed = None
@@ -154,7 +155,7 @@ class TorchBackend:
         ]
         for index, row in enumerate(self._rows):
             if not row.plain and not idle[index] and row.steered:
-                draws[index] = draw_steered(row, self._logits[index], forced[index])
+                draws[index] = draw_steered(row, self._logits[index].float().cpu().numpy(), forced[index])
         return draws
 
     def _drop(self) -> None:

@@ -62,7 +62,7 @@ class ExitingStream(ReplyStream):
     def _try(self) -> None:
         """Ask for the answer that the thought so far leads to, where there is room for it."""
         prefix = (*self._request.prompt_ids, *self._ids, *self._closing)
-        room = self._model.transformer.config.max_position_embeddings - len(prefix)
+        room = self._model.config.max_position_embeddings - len(prefix)
         if room < self._most or not self._model.engine.pause(self.handle):
             return
         request = Request(

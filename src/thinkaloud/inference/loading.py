@@ -1,26 +1,32 @@
 """`load`: from a name to a model that is ready to be asked."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from thinkaloud.base.errors import UserError
+from thinkaloud.base.machine import gpu_here
 from thinkaloud.engine import Engine, can_quantise
 from thinkaloud.engine.native_backend import memory_bandwidth, own_cache
 from thinkaloud.inference.hub import locate
 from thinkaloud.inference.model import ReasoningModel
-from thinkaloud.model import Checkpoint, ModelConfig, Transformer, load_adapter, load_model, merge_adapter
-from thinkaloud.model.memory import cache_bytes, check_memory, weight_bytes
-from thinkaloud.model.quantise import FORMATS, quantise_model
-from thinkaloud.model.weights import default_dtype, outline
+from thinkaloud.model import Checkpoint, ModelConfig
+from thinkaloud.model.formats import FORMATS
+from thinkaloud.model.memory import BITS, cache_bytes, check_memory, weight_bytes
 from thinkaloud.text import Tokenizer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from thinkaloud.model import Transformer
 
 LARGE = 2**30
 "Bytes of weights from which a model is packed while it is read."
 Watch = Callable[[str, float], None]
-DTYPES = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16}
+DTYPES = ("auto", "float32", "bfloat16")
 
 
 def load(
@@ -47,15 +53,11 @@ def load(
     the native step. `offline` asks no hub.
 
     A model of more than a gibibyte is packed for the native step while it is read, never held twice; `watch` is told
-    what it will take and how it comes along, as a text and a share from 0 to 1. Raises UserError for what can't be
-    opened or does not fit.
+    what it will take and how it comes along, as a text and a share from 0 to 1. A small one in float32 is run by the
+    native step without PyTorch, whose import takes longer than all the rest. Raises UserError for what can't be opened
+    or does not fit.
     """
-    if device not in ("auto", "cpu", "cuda"):
-        raise UserError(f"device {device!r} is not supported: use cpu or cuda")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    elif device == "cuda" and not torch.cuda.is_available():
-        raise UserError("device='cuda', but PyTorch finds no GPU: install a PyTorch built for it, or use cpu")
+    device = _device(device)
     if quantize is not None and quantize not in FORMATS:
         raise UserError(f"quantize={quantize!r} is unknown: choose one of {', '.join(FORMATS)}, or leave it out")
     if dtype not in DTYPES:
@@ -66,9 +68,18 @@ def load(
     ModelConfig.load(folder)  # mistakes that cost nothing to see are named before anything big is read
     tokenizer = Tokenizer.load(folder)
     if adapter is None and device == "cpu":
-        packed = _packed(folder, dtype, quantize or "auto", cache, context, yarn, watch)
-        if packed is not None:
-            return ReasoningModel(folder, packed.model, tokenizer, engine=packed)
+        checkpoint = Checkpoint.open(folder)
+        if dtype == "auto":
+            dtype = checkpoint.default_dtype
+        config = checkpoint.config.for_context(context, yarn)
+        if can_quantise(config) and weight_bytes(config, dtype) >= LARGE:
+            engine = _packed(checkpoint, config, dtype, quantize or dtype, cache, watch)
+            return ReasoningModel(folder, _never, tokenizer, engine=engine)
+        if can_quantise(config) and quantize is None and dtype == "float32":
+            check_memory(config, dtype, dtype)
+            engine = Engine(config, cache=cache, source=checkpoint.floats())
+            whole = partial(open_transformer, folder, dtype=dtype, context=context, yarn=yarn)
+            return ReasoningModel(folder, whole, tokenizer, engine=engine)
     transformer = open_transformer(
         folder, dtype=dtype, device=device, context=context, yarn=yarn, adapter=adapter, offline=offline
     )
@@ -76,6 +87,8 @@ def load(
         engine = Engine(transformer, weights=quantize or "auto", cache=cache)
         return ReasoningModel(folder, transformer, tokenizer, engine=engine, changed=adapter is not None)
     if quantize is not None:
+        from thinkaloud.model.quantise import quantise_model
+
         quantise_model(transformer, quantize)
     able = can_quantise(transformer)
     engine = Engine(transformer, weights=quantize if quantize and able else "auto", cache=cache if able else "auto")
@@ -94,29 +107,41 @@ def open_transformer(
     offline: bool = False,
 ) -> Transformer:
     """The whole model of a folder in PyTorch, an adapter merged; settings as for `load`."""
+    import torch
+
+    from thinkaloud.model import load_adapter, load_model, merge_adapter
+
     change = None if adapter is None else locate(adapter, offline=offline)
-    transformer = load_model(folder, dtype=DTYPES[dtype], device=device, context=context, yarn=yarn)
+    wanted = None if dtype == "auto" else getattr(torch, dtype)
+    transformer = load_model(folder, dtype=wanted, device=device, context=context, yarn=yarn)
     if change is not None:
         load_adapter(transformer, change)
         merge_adapter(transformer)
     return transformer
 
 
+def _device(wanted: str) -> str:
+    """cpu or cuda; PyTorch is asked only where there may be a GPU."""
+    if wanted not in ("auto", "cpu", "cuda"):
+        raise UserError(f"device {wanted!r} is not supported: use cpu or cuda")
+    if wanted == "cpu" or (wanted == "auto" and not gpu_here()):
+        return "cpu"
+    import torch
+
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise UserError("device='cuda', but PyTorch finds no GPU: install a PyTorch built for it, or use cpu")
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _never() -> Transformer:
+    raise UserError("the weights were packed as they were read: set THINKALOUD_NATIVE=off to keep them whole")
+
+
 def _packed(
-    folder: Path, dtype: str, weights: str, cache: str, context: int | None, yarn: str, watch: Watch | None
-) -> Engine | None:
-    """An engine of a large model whose weights are packed as they are read; None where it is small or can't be."""
-    checkpoint = Checkpoint.open(folder)
-    config = checkpoint.config.for_context(context, yarn)
-    own = DTYPES[dtype] or default_dtype(checkpoint)
-    name = str(own).removeprefix("torch.")
-    whole = weight_bytes(config, name)
-    if whole < LARGE:
-        return None
-    model = outline(config)
-    if not can_quantise(model):
-        return None
-    weights = name if weights == "auto" else weights
+    checkpoint: Checkpoint, config: ModelConfig, dtype: str, weights: str, cache: str, watch: Watch | None
+) -> Engine:
+    """An engine of a large model whose weights are packed as they are read."""
+    whole = weight_bytes(config, dtype)
     kept = own_cache(weights) if cache == "auto" else cache
     check_memory(config, weights, kept)
     taken, read = weight_bytes(config, weights), 0
@@ -133,8 +158,8 @@ def _packed(
         for name, tensor in checkpoint.tensors():
             tell(name, read / whole)
             yield name, tensor
-            read += tensor.numel() * own.itemsize
+            read += tensor.numel() * int(BITS[dtype]) // 8
 
-    engine = Engine(model, weights=weights, cache=cache, source=tensors())
+    engine = Engine(config, weights=weights, cache=cache, source=tensors())
     tell("", 1.0)
     return engine

@@ -1,12 +1,13 @@
 """A loaded model: `ask` it, `stream` its reply; ids in and ids out underneath."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
-from pathlib import Path
-from typing import Any, Unpack
-from weakref import WeakValueDictionary
+from __future__ import annotations
 
-import torch
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
+from weakref import WeakValueDictionary
 
 from thinkaloud.base.errors import UserError
 from thinkaloud.engine import Completion, Engine, Progress, Request
@@ -15,10 +16,12 @@ from thinkaloud.inference.calibration import ExitRule, calibration_of
 from thinkaloud.inference.defaults import defaults_of, end_ids, upbringing_of
 from thinkaloud.inference.exiting import ExitingStream
 from thinkaloud.inference.replies import Reply, ReplyStream, Taker
-from thinkaloud.model import Transformer
 from thinkaloud.text import ChatTemplate, Tokenizer
 from thinkaloud.text.grammar import TokenGrammar, json_grammar, tool_grammar
 from thinkaloud.text.template import History, Tool
+
+if TYPE_CHECKING:
+    from thinkaloud.model import Transformer
 
 
 class ReasoningModel:
@@ -30,22 +33,34 @@ class ReasoningModel:
     def __init__(
         self,
         path: Path,
-        transformer: Transformer,
+        transformer: Transformer | Callable[[], Transformer],
         tokenizer: Tokenizer,
         *,
         engine: Engine | None = None,
         changed: bool = False,
     ) -> None:
-        """`changed`: the weights are no longer those of the folder, so that its calibration says nothing of them."""
+        """`transformer` may be what opens it, when the engine has weights of its own: only `logprobs` needs it then.
+
+        `changed`: the weights are no longer those of the folder, so that its calibration says nothing of them.
+        """
         self.path = path
-        self.transformer = transformer
+        self._transformer = transformer
         self.tokenizer = tokenizer
+        self.engine = Engine(self.transformer) if engine is None else engine
+        self.config = self.engine.config
         self.defaults = defaults_of(path)
         self.upbringing = upbringing_of(path)
-        self.template = ChatTemplate(tokenizer, end_ids=end_ids(path, transformer.config.vocab_size))
-        self.engine = Engine(transformer) if engine is None else engine
+        self.template = ChatTemplate(tokenizer, end_ids=end_ids(path, self.config.vocab_size))
         self.calibration = None if changed else calibration_of(path, self.engine.weights)
         self._streams: WeakValueDictionary[int, Taker] = WeakValueDictionary()
+
+    @cached_property
+    def transformer(self) -> Transformer:
+        """The model in PyTorch."""
+        from thinkaloud.model import Transformer
+
+        opened = self._transformer
+        return opened if isinstance(opened, Transformer) else opened()
 
     def ask(self, messages: Conversation, **settings: Unpack[AskSettings]) -> Reply:
         """The whole reply to a question or a conversation; settings as for `stream`."""
@@ -110,12 +125,12 @@ class ReasoningModel:
         shown = tools if tool_choice != "none" else None
         prompt = self.template.prompt(conversation_of(messages), thinking=thinking, tools=shown, history=history)
         begun = self.template.begin_thought(thought, thinking=thinking) if thought else []
-        room = self.transformer.config.max_position_embeddings - len(prompt) - len(begun)
+        room = self.config.max_position_embeddings - len(prompt) - len(begun)
         room -= len(self.template.policy(thinking=thinking).forced_close)
         if room < 1:
             raise UserError(
                 f"the conversation has {len(prompt)} tokens, more than the model's context of "
-                f"{self.transformer.config.max_position_embeddings}: shorten it, or load with a larger context"
+                f"{self.config.max_position_embeddings}: shorten it, or load with a larger context"
             )
         tokens = min(sampling.max_tokens, room)
         rule = None if max_accuracy_loss is None else self._rule(max_accuracy_loss, kind, temperature)
@@ -273,12 +288,11 @@ class ReasoningModel:
         if stream is not None:
             stream.take(progress)
 
-    @torch.inference_mode()
     def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
         """For each sequence the log-prob of every token after the first, teacher-forced, in float32."""
-        if self.transformer.head.is_meta:
-            raise UserError("the weights were packed as they were read: set THINKALOUD_NATIVE=off to keep them whole")
-        limit, vocabulary = self.transformer.config.max_position_embeddings, self.transformer.config.vocab_size
+        import torch
+
+        limit, vocabulary = self.config.max_position_embeddings, self.config.vocab_size
         result = []
         for sequence in sequences:
             if not sequence or min(sequence) < 0 or max(sequence) >= vocabulary:
@@ -288,6 +302,7 @@ class ReasoningModel:
                     f"a sequence of {len(sequence)} tokens exceeds the model's {limit} positions: shorten it"
                 )
             ids = torch.tensor([list(sequence)], device=self.transformer.head.device)
-            logits = self.transformer.logits(self.transformer(ids)).float()[0, :-1]
+            with torch.inference_mode():
+                logits = self.transformer.logits(self.transformer(ids)).float()[0, :-1]
             result.append(torch.log_softmax(logits, -1).gather(1, ids[0, 1:, None])[:, 0].tolist())
         return result

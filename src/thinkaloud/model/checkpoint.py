@@ -3,21 +3,29 @@
 Safetensors only, one file or the published shards.
 """
 
+from __future__ import annotations
+
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from thinkaloud.base.errors import UserError
 from thinkaloud.model.config import ModelConfig
-from thinkaloud.model.memory import parameter_shapes
+from thinkaloud.model.memory import parameter_shapes, weight_count
 
-STORED = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-"The types of numbers that we read, as safetensors names them."
+if TYPE_CHECKING:
+    from torch import Tensor
+
+STORED = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+"The types of numbers that we read: as safetensors names them, and as everybody else does."
+SMALL = 2**28
+"Parameters up to which a model is run in float32 if nobody says otherwise: 1 GiB of them."
 IDLE = ".self_attn.o_proj.bias"
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
@@ -34,26 +42,26 @@ class Checkpoint:
     "the shape, as published"
     shards: dict[Path, tuple[str, ...]]
     "each file with the parameters to read from it, in the order they lie there"
-    dtype: torch.dtype
+    dtype: str
     "the type of the stored numbers; the widest where several are mixed"
 
     @classmethod
-    def open(cls, folder: Path) -> "Checkpoint":
+    def open(cls, folder: Path) -> Checkpoint:
         """Read `config.json` and the headers of all shards.
 
         Raises UserError for a missing, truncated or broken file, for pickled weights, and for a tensor that is missing,
         unexpected, misshapen or of another type than float32, float16 or bfloat16.
         """
         config = ModelConfig.load(folder)
-        idle = config.output_bias and config.architecture == "LlamaForCausalLM" and _idle_output_bias(folder)
+        headers = {shard: _header(shard) for shard in _shard_files(folder)}
+        idle = config.output_bias and config.architecture == "LlamaForCausalLM" and _idle_output_bias(headers)
         if idle:
             config = replace(config, architecture="Qwen2ForCausalLM", attention_bias=False)  # the same function
         wanted = parameter_shapes(config)
         shards: dict[Path, tuple[str, ...]] = {}
-        types: set[torch.dtype] = set()
+        types: set[str] = set()
         seen: set[str] = set()
-        for shard in _shard_files(folder):
-            shapes = _header(shard)
+        for shard, shapes in headers.items():
             names = [name for name in shapes if not (_superfluous(name, config) or (idle and name.endswith(IDLE)))]
             for name in names:
                 shape, stored = shapes[name]
@@ -77,8 +85,13 @@ class Checkpoint:
         if missing:
             more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
             raise UserError(f"{folder} lacks the weights {', '.join(missing[:3])}{more}: copy the checkpoint again")
-        narrow = torch.bfloat16 if types == {torch.bfloat16} else torch.float16
-        return cls(config=config, shards=shards, dtype=torch.float32 if torch.float32 in types else narrow)
+        narrow = "bfloat16" if types == {"bfloat16"} else "float16"
+        return cls(config=config, shards=shards, dtype="float32" if "float32" in types else narrow)
+
+    @property
+    def default_dtype(self) -> str:
+        """bfloat16 for a large model that is stored in it, else float32: exactness is cheap where a model is small."""
+        return "bfloat16" if self.dtype == "bfloat16" and weight_count(self.config) > SMALL else "float32"
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Each parameter's published name and its numbers as stored.
@@ -95,22 +108,27 @@ class Checkpoint:
                     raise UserError(f"{shard} is missing or broken ({error}): copy the checkpoint again") from None
                 yield name, tensor
 
+    def floats(self) -> Iterator[tuple[str, NDArray[np.float32]]]:
+        """The same in float32, without PyTorch, whose import takes longer than a small model does."""
+        for shard, names in self.shards.items():
+            header, held = _header(shard), _bytes(shard)
+            for name in names:
+                shape, stored = header[name]
+                if stored == "BF16":  # the upper half of a float32; NumPy has no name for it
+                    numbers = (held[name].view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+                else:
+                    numbers = held[name].view(STORED[stored]).astype(np.float32)
+                yield name, numbers.reshape(shape)
+
 
 def _superfluous(name: str, config: ModelConfig) -> bool:
     """Whether a stored tensor only repeats what we have: a tied head, or the angles that old checkpoints stored."""
     return name.endswith(".rotary_emb.inv_freq") or (name == "lm_head.weight" and config.tie_word_embeddings)
 
 
-def _idle_output_bias(folder: Path) -> bool:
+def _idle_output_bias(shards: Iterable[Path]) -> bool:
     """Whether every output bias of attention is zero, as in what `thinkaloud export` writes."""
-    try:
-        for shard in _shard_files(folder):
-            with safe_open(shard, framework="pt") as file:
-                if any(file.get_tensor(name).any() for name in file.offset_keys() if name.endswith(IDLE)):
-                    return False
-    except (SafetensorError, OSError):
-        return False  # told by whoever reads the file
-    return True
+    return not any(held.any() for shard in shards for name, held in _bytes(shard).items() if name.endswith(IDLE))
 
 
 def _shard_files(folder: Path) -> list[Path]:
@@ -137,8 +155,17 @@ def _shard_files(folder: Path) -> list[Path]:
 def _header(shard: Path) -> dict[str, tuple[tuple[int, ...], str]]:
     """Shape and type of every tensor in a file, in the order they lie there; the file's length is checked too."""
     try:
-        with safe_open(shard, framework="pt") as file:
+        with safe_open(shard, framework="numpy") as file:
             slices = {name: file.get_slice(name) for name in file.offset_keys()}
             return {name: (tuple(one.get_shape()), one.get_dtype()) for name, one in slices.items()}
     except (SafetensorError, OSError) as error:
         raise UserError(f"{shard} is missing or broken ({error}): copy the checkpoint again") from None
+
+
+def _bytes(shard: Path) -> dict[str, NDArray[np.uint8]]:
+    """The bytes of every tensor in a file that `_header` has found whole; nothing is read before it is looked at."""
+    file = np.memmap(shard, np.uint8, "r")
+    start = 8 + int.from_bytes(file[:8].tobytes(), "little")
+    header: dict[str, Any] = json.loads(file[8:start].tobytes())
+    places = {name: entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"}
+    return {name: file[start + first : start + last] for name, (first, last) in places.items()}

@@ -6,12 +6,9 @@ Knows: the sizes of weights and caches in every format, and what the system says
 import math
 from pathlib import Path
 
-import torch
-
 from thinkaloud.base.errors import UserError
 from thinkaloud.model.config import ModelConfig
-from thinkaloud.model.quantise import format_of
-from thinkaloud.model.transformer import Transformer
+from thinkaloud.model.formats import format_of
 
 BITS = {"float32": 32.0, "bfloat16": 16.0, "float16": 16.0, "int8": 8.5, "int4": 4.5}
 "Bits of a weight, the scales of its group included."
@@ -19,8 +16,24 @@ BITS = {"float32": 32.0, "bfloat16": 16.0, "float16": 16.0, "int8": 8.5, "int4":
 
 def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """The published name and shape of every parameter that a model of this shape has."""
-    with torch.device("meta"):
-        return {name: tuple(parameter.shape) for name, parameter in Transformer(config).named_parameters()}
+    hidden, inner = config.hidden_size, config.intermediate_size
+    widths = {"q": config.num_attention_heads * config.head_dim, "o": hidden}
+    widths["k"] = widths["v"] = config.num_key_value_heads * config.head_dim
+    layer: dict[str, tuple[int, ...]] = {"input_layernorm.weight": (hidden,)}
+    for name in "qkvo":
+        layer[f"self_attn.{name}_proj.weight"] = (widths[name], widths["q"] if name == "o" else hidden)
+        if config.output_bias if name == "o" else config.input_bias:
+            layer[f"self_attn.{name}_proj.bias"] = (widths[name],)
+    if config.qk_norm:
+        layer |= {f"self_attn.{name}_norm.weight": (config.head_dim,) for name in "qk"}
+    layer["post_attention_layernorm.weight"] = (hidden,)
+    layer |= {"mlp.gate_proj.weight": (inner, hidden), "mlp.up_proj.weight": (inner, hidden)}
+    layer["mlp.down_proj.weight"] = (hidden, inner)
+    shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (config.vocab_size, hidden)}
+    for number in range(config.num_hidden_layers):
+        shapes |= {f"model.layers.{number}.{name}": shape for name, shape in layer.items()}
+    shapes["model.norm.weight"] = (hidden,)
+    return shapes if config.tie_word_embeddings else shapes | {"lm_head.weight": (config.vocab_size, hidden)}
 
 
 def weight_count(config: ModelConfig) -> int:
@@ -49,7 +62,7 @@ def check_memory(config: ModelConfig, weights: str, cache: str, *, device: str =
 
     Where the system does not say what is free (it does on Linux), nothing is checked.
     """
-    free = free_memory() if device == "cpu" else torch.cuda.mem_get_info(device)[0]
+    free = free_memory() if device == "cpu" else _free_on(device)
     taken, token = weight_bytes(config, weights), cache_bytes(config, cache)
     whole = taken + config.max_position_embeddings * token
     if free is None or whole <= free:
@@ -79,6 +92,12 @@ def free_memory() -> int | None:
     except OSError:
         return None
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+
+
+def _free_on(device: str) -> int:
+    import torch  # only here: sums need none
+
+    return torch.cuda.mem_get_info(device)[0]
 
 
 def _gib(count: int) -> str:

@@ -11,13 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from thinkaloud.model.formats import FORMATS, format_of
+
 GROUP = 32
 "Inputs that share a scale."
-FORMATS = ("int8", "int4")
-"Names of the quantised formats."
-ENDS = {"int8": "int8", "int4": "int8"}
-"""Format of the embedding and the output head beside each format of the other matrices: 4 bits cost the ends more
-accuracy than they save memory (`benchmarks/quantised.py`)."""
 _RANGES = {"int8": (-127, 127, (127.0,)), "int4": (-8, 7, (-8.0, -7.5, -7.0, -8.6, -9.2))}
 "Least and greatest value, and where a group's largest weight may come to lie."
 _AT_ONCE = 1 << 17
@@ -40,11 +37,6 @@ class Quantised:
         outputs, inputs = self.values.shape
         scales = self.scales.float().repeat_interleave(GROUP, dim=1)[:, :inputs]
         return self.values.float() * scales
-
-
-def format_of(name: str, format: str) -> str:
-    """The format of the matrix called `name` (as published) in a model whose weights are `format`, quantised or not."""
-    return ENDS.get(format, format) if name in ("model.embed_tokens.weight", "lm_head.weight") else format
 
 
 @torch.no_grad()

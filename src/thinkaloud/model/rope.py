@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from thinkaloud.base.errors import UserError
+
+Floats = NDArray[np.float32]
 
 _NEEDS = {
     "linear": ("factor",),
@@ -78,7 +80,7 @@ class RopeScaling:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if value != type(self).__dict__.get(name)}
 
-    def apply(self, frequencies: Tensor, theta: float) -> tuple[Tensor, float]:
+    def apply(self, frequencies: Floats, theta: float) -> tuple[Floats, float]:
         """Stretched frequencies [E / 2], and the number that multiplies cosine and sine."""
         if self.rope_type == "linear":
             return frequencies / self.factor, 1.0
@@ -86,14 +88,14 @@ class RopeScaling:
             return self._llama3(frequencies), 1.0
         return self._yarn(frequencies, theta), self._attention_factor()
 
-    def _llama3(self, frequencies: Tensor) -> Tensor:
+    def _llama3(self, frequencies: Floats) -> Floats:
         """Long waves stretched, short ones kept, a straight line between."""
         assert self.low_freq_factor is not None and self.high_freq_factor is not None
         turns = self.original_max_position_embeddings * frequencies / (2 * math.pi)
-        kept = ((turns - self.low_freq_factor) / (self.high_freq_factor - self.low_freq_factor)).clamp(0, 1)
+        kept = ((turns - self.low_freq_factor) / (self.high_freq_factor - self.low_freq_factor)).clip(0, 1)
         return frequencies * (kept + (1 - kept) / self.factor)
 
-    def _yarn(self, frequencies: Tensor, theta: float) -> Tensor:
+    def _yarn(self, frequencies: Floats, theta: float) -> Floats:
         """The same over a ramp that is straight in the dimension instead (section 3.2 of the paper)."""
         half = len(frequencies)
 
@@ -105,8 +107,8 @@ class RopeScaling:
         if self.truncate:
             low, high = math.floor(low), math.ceil(high)
         low, high = max(low, 0), min(high, 2 * half - 1)
-        dimensions = torch.arange(half, dtype=torch.float32, device=frequencies.device)
-        stretched = ((dimensions - low) / (high - low if high != low else 0.001)).clamp(0, 1)
+        dimensions = np.arange(half, dtype=np.float32)
+        stretched = ((dimensions - np.float32(low)) / np.float32(high - low if high != low else 0.001)).clip(0, 1)
         return frequencies * (1 - stretched + stretched / self.factor)
 
     def _attention_factor(self) -> float:
@@ -120,14 +122,16 @@ class RopeScaling:
         return recommended(1.0)
 
 
-def rotary_tables(
-    positions: int, head_dim: int, theta: float, scaling: RopeScaling | None, device: torch.device | None = None
-) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of every position, float32 [positions, E]; the halves repeat."""
-    frequencies = 1.0 / theta ** (torch.arange(0, head_dim, 2, dtype=torch.float32, device=device) / head_dim)
+def rotary_tables(positions: int, head_dim: int, theta: float, scaling: RopeScaling | None) -> tuple[Floats, Floats]:
+    """Cosine and sine of every position, float32 [positions, E]; the halves repeat.
+
+    The angles are rounded to float32, as published models were trained; their cosines and sines are exact up to that.
+    """
+    steps = np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim)
+    frequencies = np.float32(1.0) / np.float32(theta) ** steps
     factor = 1.0
     if scaling is not None:
         frequencies, factor = scaling.apply(frequencies, theta)
-    angles = torch.outer(torch.arange(positions, dtype=torch.float32, device=device), frequencies).repeat(1, 2)
-    cos, sin = angles.cos(), angles.sin()
-    return (cos, sin) if factor == 1.0 else (cos * factor, sin * factor)
+    angles = np.outer(np.arange(positions, dtype=np.float32), frequencies.astype(np.float32)).astype(np.float64)
+    cos, sin = (np.tile(turn(angles) * factor, 2).astype(np.float32) for turn in (np.cos, np.sin))
+    return cos, sin

@@ -159,13 +159,13 @@ class Transformer(nn.Module):
         self.register_buffer("cos", torch.empty(0), persistent=False)
         self.register_buffer("sin", torch.empty(0), persistent=False)
         if not self.head.is_meta:  # an outline, whose tables come later
-            self.place_tables(None)
+            self.place_tables(self.head.device)
 
-    def place_tables(self, device: torch.device | None) -> None:
+    def place_tables(self, device: torch.device) -> None:
         """Make the rotary tables, float32 [max_position_embeddings, E]."""
         config = self.config
         shape = (config.max_position_embeddings, config.head_dim, config.rope_theta, config.rope_scaling)
-        self.cos, self.sin = rotary_tables(*shape, device)
+        self.cos, self.sin = (torch.from_numpy(table).to(device) for table in rotary_tables(*shape))
 
     def initialise(self, seed: int) -> None:
         """Fresh weights: normal of 0.02, output projections scaled down by depth (GPT-2), norms one, biases zero."""

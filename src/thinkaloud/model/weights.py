@@ -13,11 +13,8 @@ from thinkaloud.base.errors import UserError, is_disk_full
 from thinkaloud.model.checkpoint import Checkpoint
 from thinkaloud.model.config import ModelConfig
 from thinkaloud.model.lora import LoraLinear
-from thinkaloud.model.memory import check_memory, weight_count
+from thinkaloud.model.memory import check_memory
 from thinkaloud.model.transformer import Transformer
-
-SMALL = 2**28
-"Parameters up to which a model is run in float32 if nobody says otherwise: 1 GiB of them."
 
 
 def load_model(
@@ -30,19 +27,18 @@ def load_model(
 ) -> Transformer:
     """The model stored in `folder` (config.json and safetensors), in `dtype` on `device`, ready for evaluation.
 
-    `dtype` None is `default_dtype`; `context` and `yarn` as for `ModelConfig.for_context`. All is checked before
-    anything big is read, and memory never holds more than the model and one tensor. Raises UserError for missing,
-    truncated, misshapen or pickled weights, and for a model that does not fit into memory.
+    `dtype` None is `Checkpoint.default_dtype`; `context` and `yarn` as for `ModelConfig.for_context`. All is checked
+    before anything big is read, and memory never holds more than the model and one tensor. Raises UserError for
+    missing, truncated, misshapen or pickled weights, and for a model that does not fit into memory.
     """
     checkpoint = Checkpoint.open(folder)
     config = checkpoint.config.for_context(context, yarn)
-    dtype = dtype or default_dtype(checkpoint)
-    stored = str(dtype).removeprefix("torch.")
+    stored = checkpoint.default_dtype if dtype is None else str(dtype).removeprefix("torch.")
     check_memory(config, stored, stored, device=device)
     model = outline(config)
     for name, tensor in checkpoint.tensors():
         owner, _, leaf = name.rpartition(".")
-        value = tensor.to(device, dtype, copy=True, memory_format=torch.contiguous_format)
+        value = tensor.to(device, getattr(torch, stored), copy=True, memory_format=torch.contiguous_format)
         setattr(model.get_submodule(owner), leaf, nn.Parameter(value, requires_grad=False))
     model.place_tables(torch.device(device))
     return model.eval()
@@ -66,12 +62,6 @@ def as_llama(model: Transformer) -> Transformer:
         value = given[name] if name in given else torch.zeros(parameter.shape, dtype=model.head.dtype)
         setattr(twin.get_submodule(owner), leaf, nn.Parameter(value.detach(), requires_grad=False))
     return twin
-
-
-def default_dtype(checkpoint: Checkpoint) -> torch.dtype:
-    """bfloat16 for a large checkpoint that is stored in it, else float32: exactness is cheap where a model is small."""
-    small = weight_count(checkpoint.config) <= SMALL
-    return torch.bfloat16 if checkpoint.dtype == torch.bfloat16 and not small else torch.float32
 
 
 def save_model(

@@ -177,19 +177,19 @@ def _replies(stages: Sequence[Standing]) -> str:
     cards = []
     for group in whole[: -1 - SHOWN_GROUPS : -1]:
         row, right = group[-1], sum(one["verdict"] == "right" for one in group)
-        facts = f"{newest.parent.name}, step {row['step']}: {row['family']}, level {row['level']}, {row['problem']}"
+        asked = next((one["question"] for one in group if "question" in one), row["problem"])
+        facts = f"{newest.parent.name}, step {row['step']}: {row['family']}, level {row['level']}"
         facts += f"; {right} of {len(group)} right, one of the replies:"
         mark = f"{_mark(row['verdict'])} {escape(row['reason'] or '')}"
-        cards.append(_card(facts, row["thinking"], row["answer"], mark))
+        cards.append(_card(_end(asked), row["thinking"], row["answer"], mark, facts))
     return grid(*cards)
 
 
-def _card(heading: str, thinking: str, answer: str, mark: str) -> str:
+def _card(heading: str, thinking: str, answer: str, mark: str, facts: str = "") -> str:
     thought = f"<pre>{escape(_end(thinking))}</pre>" if thinking.strip() else ""
     said = escape(_end(answer).strip()) or "(no answer)"
-    return (
-        f'<article class="card"><p class="question">{escape(heading)}</p>{thought}<p><b>{said}</b> {mark}</p></article>'
-    )
+    asked = escape(heading) + (f"<br><small>{escape(facts)}</small>" if facts else "")
+    return f'<article class="card"><p class="question">{asked}</p>{thought}<p><b>{said}</b> {mark}</p></article>'
 
 
 def _end(text: str) -> str:

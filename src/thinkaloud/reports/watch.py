@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from thinkaloud.base.run import read_json, read_jsonl
 from thinkaloud.reports.load import load_run
@@ -150,7 +150,7 @@ class RolloutIndex:
     read: int = 0
     "Bytes that are indexed."
     problems: dict[str, Row] = field(default_factory=dict)
-    "By problem: its family and level, counts by verdict, and (offset, length, verdict) of its replies."
+    "By problem: family, level, counts by verdict, where its question stands, (offset, length, verdict) of its replies."
 
     def refresh(self) -> None:
         """Take in what was written since; a journal that was cut back is read again."""
@@ -171,6 +171,8 @@ class RolloutIndex:
         fresh = {"problem": row["problem"], "family": row["family"], "level": row["level"]}
         entry = self.problems.setdefault(row["problem"], {**fresh, "counts": Counter(), "places": []})
         entry["counts"][row["verdict"]] += 1
+        if "question" in row:
+            entry.setdefault("asked", (offset, length))
         entry["places"].append((offset, length, row["verdict"]))
 
     def page(self, number: int, size: int, wanted: Callable[[Row], bool], verdict: str | None, replies: int) -> Row:
@@ -180,15 +182,19 @@ class RolloutIndex:
         with self.path.open("rb") as file:
             for entry in chosen[number * size : (number + 1) * size]:
                 places = [place for place in entry["places"] if verdict in (None, place[2])]
-                rows = []
-                for offset, length, _ in places[-replies:]:
-                    file.seek(offset)
-                    rows.append(json.loads(file.read(length)))
+                rows = [_line(file, offset, length) for offset, length, _ in places[-replies:]]
                 counts = {label: entry["counts"][label] for label in LABELS}
                 head = {key: entry[key] for key in ("problem", "family", "level")}
+                head["question"] = _line(file, *entry["asked"])["question"] if "asked" in entry else None
                 shown.append({**head, "counts": counts, "matching": len(places), "replies": rows})
         families = sorted({entry["family"] for entry in self.problems.values()})
         return {"problems": shown, "total": len(chosen), "families": families}
+
+
+def _line(file: BinaryIO, offset: int, length: int) -> Row:
+    file.seek(offset)
+    row: Row = json.loads(file.read(length))
+    return row
 
 
 def rollouts(

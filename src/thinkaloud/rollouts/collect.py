@@ -102,6 +102,15 @@ class Rollout:
         }
 
 
+def rows_of(groups: Sequence[Sequence[Rollout]]) -> list[dict[str, Any]]:
+    """Replies as they are kept on disk, group by group; the question stands with the first of its group."""
+    rows = []
+    for group in groups:
+        asked = {"question": group[0].problem.question} if group else {}
+        rows += [rollout.row() | ({} if number else asked) for number, rollout in enumerate(group)]
+    return rows
+
+
 def noise_seed(*parts: object) -> int:
     """A 63-bit seed from anything that names a place in a run, the same on every machine."""
     digest = hashlib.sha256(" ".join(map(str, parts)).encode()).digest()

@@ -91,7 +91,7 @@ class OwnModel:
         request = request_for(
             self.template, prompt, sampling, seed=noise_seed(self.seed, task.problem.id), sample=task.sample
         )
-        over = request.most_tokens - self.engine.model.config.max_position_embeddings
+        over = request.most_tokens - self.engine.config.max_position_embeddings
         if over >= request.max_tokens:
             return None
         return request if over <= 0 else replace(request, max_tokens=request.max_tokens - over)

@@ -34,7 +34,7 @@ def own(
     model: ReasoningModel, name: str, *, limits: Limits, keys: Iterable[str] = (), tools: Iterable[Tool] = ()
 ) -> Service:
     """A model of ours at its desk."""
-    about = _about(model.upbringing, model.defaults, model.transformer.config.max_position_embeddings)
+    about = _about(model.upbringing, model.defaults, model.config.max_position_embeddings)
     service = _service(Desk(model, limits), name, about, model.template, limits, keys, tools)
     return replace(service, calibration=model.calibration)
 

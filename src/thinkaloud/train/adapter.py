@@ -85,9 +85,8 @@ def engine_of(model: Transformer) -> Engine:
     """
     if not adapted(model):
         return Engine(model)
-    plain = outline(model.config)
-    if model.head.device.type == "cpu" and can_quantise(plain):
-        return Engine(plain, weights=str(model.head.dtype).removeprefix("torch."), source=merged(model))
+    if model.head.device.type == "cpu" and can_quantise(model.config):
+        return Engine(model.config, weights=str(model.head.dtype).removeprefix("torch."), source=merged(model))
     return Engine(model, backend="torch")
 
 

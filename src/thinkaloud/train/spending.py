@@ -15,7 +15,6 @@ from thinkaloud.base.errors import UserError
 from thinkaloud.engine import can_quantise
 from thinkaloud.model import ModelConfig
 from thinkaloud.model.memory import cache_bytes, free_memory, parameter_shapes, weight_bytes, weight_count
-from thinkaloud.model.weights import outline
 from thinkaloud.text import ChatTemplate
 from thinkaloud.train.brought import kept
 from thinkaloud.train.checkpoints import KEPT
@@ -85,7 +84,7 @@ def need_of(recipe: Recipe, stage: StageSettings, config: ModelConfig, lengths: 
     muon = matrices if not adapter and stage.optimiser.muon_rate > 0 else []
     by_muon = sum(map(math.prod, muon))
     together = max((muon.count(shape) * math.prod(shape) for shape in muon), default=0)
-    native = device_of(recipe) == "cpu" and can_quantise(outline(config))
+    native = device_of(recipe) == "cpu" and can_quantise(config)
     reference = isinstance(stage, RlSettings) and stage.kl > 0
     return Need(
         lengths=lengths,

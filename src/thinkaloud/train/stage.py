@@ -19,7 +19,7 @@ from thinkaloud.model import Transformer
 from thinkaloud.problems import Problem
 from thinkaloud.reports.alarms import BEGINS, alarmed
 from thinkaloud.rollouts import Ask, Rollout, Sampling, attempt, collect
-from thinkaloud.rollouts.collect import noise_seed
+from thinkaloud.rollouts.collect import noise_seed, rows_of
 from thinkaloud.rollouts.judge import Judge
 from thinkaloud.train import checkpoints
 from thinkaloud.train.adapter import adapt, engine_of, fold, refresh, without
@@ -132,7 +132,7 @@ class Stage:
         flat = [rollout for group in groups for rollout in group]
         self.ledger.prompt_tokens += prompt_tokens
         self.spend(processed=prompt_tokens + enter(flat, self.ledger))
-        self._rollouts_journal.write([{"step": self.step, **rollout.row()} for rollout in flat])
+        self._rollouts_journal.write([{"step": self.step, **row} for row in rows_of(groups)])
         return groups
 
     def fit(self, samples: Sequence[Sample], *, divisor: float) -> dict[str, float]:

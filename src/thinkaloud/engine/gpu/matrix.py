@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from thinkaloud.model.quantise import FORMATS, GROUP, quantise
+from thinkaloud.model.formats import FORMATS
+from thinkaloud.model.quantise import GROUP, quantise
 
 GPU_FORMATS = ("float32", "float16", "bfloat16", "fp8", "int8", "int4")
 "Formats of weights on a GPU; the first three only as the type that the model has."

@@ -21,7 +21,7 @@ def _shifted(x: Tensor, by: int) -> Tensor:
 
 
 def uniforms(keys: Tensor, positions: Tensor) -> Tensor:
-    """`engine.sampling.uniforms` on any device: int64 keys and positions to float64 in [0, 1)."""
+    """`engine.noise.uniforms` on any device: int64 keys and positions to float64 in [0, 1)."""
     x = keys + positions * _signed(0x9E3779B97F4A7C15)
     x = (x ^ _shifted(x, 30)) * _signed(0xBF58476D1CE4E5B9)
     x = (x ^ _shifted(x, 27)) * _signed(0x94D049BB133111EB)

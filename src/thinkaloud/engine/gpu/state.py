@@ -37,7 +37,7 @@ class Standing(NamedTuple):
     lengths: Tensor
     "tokens that it looks at, itself included; 0 for a dead row, int64 [B]"
     noise: Tensor
-    "a uniform in [0, 1), the one of `engine.sampling.uniforms`, float64 [B]"
+    "a uniform in [0, 1), the one of `engine.noise.uniforms`, float64 [B]"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 from thinkaloud.base.errors import UserError
 from thinkaloud.engine.gpu.matrix import GPU_FORMATS, Matrix, pack
 from thinkaloud.model import Transformer
-from thinkaloud.model.quantise import format_of
+from thinkaloud.model.formats import format_of
 
 _KNOWN = re.compile(
     r"(model\.embed_tokens|model\.norm|lm_head|model\.layers\.\d+\.(input_layernorm|post_attention_layernorm|"
