@@ -12,14 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from thinkaloud.base.config import load_settings
 from thinkaloud.base.errors import UserError
-from thinkaloud.base.run import read_json, read_tail
+from thinkaloud.base.run import read_json, read_jsonl, read_tail
+from thinkaloud.cli.main import run as command
 from thinkaloud.reports.drawing import colours_of
 from thinkaloud.reports.live import REFRESH, Standing, live_page, write_live
 from thinkaloud.reports.page import COLOURS
 from thinkaloud.reports.sketch import round_top, sketch, thinned
 from thinkaloud.train.pipeline import StageStatus
-from thinkaloud.train.recipe import RunSettings
+from thinkaloud.train.recipe import Recipe, RunSettings
 from thinkaloud.train.telling import Telling, follow
 from thinkaloud.train.tracking import Tracking, check_tracker, numbers
 
@@ -236,3 +238,22 @@ def test_trackio_takes_the_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     tracking.close()
     found = trackio.Api().runs("thinkaloud")
     assert [run.name for run in found] == [f"{tmp_path.name}-rl"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("tensorboard") is None, reason="tensorboard is not installed")
+def test_tensorboard_holds_the_numbers_of_a_whole_run(tmp_path: Path) -> None:
+    """The events of a run of the smoke recipe, read back by TensorBoard's own reader."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = tmp_path / "smoke"
+    assert command(["train", "recipes/smoke.toml", f"run.dir={run}", 'run.track="tensorboard"']) == 0
+    for stage in read_json(run / "tracked.json"):
+        events = EventAccumulator(str(run / "tensorboard" / stage), size_guidance={"scalars": 0}).Reload()
+        told: dict[int, dict[str, float]] = {}
+        for tag in events.Tags()["scalars"]:
+            for event in events.Scalars(tag):
+                told.setdefault(event.step, {})[tag] = event.value
+        rows = read_jsonl(run / "checkpoints" / stage / "metrics.jsonl")
+        assert told == {row["step"]: pytest.approx(numbers(row), rel=1e-6) for row in rows} and len(rows) > 3
+    assert set(read_json(run / "tracked.json")) == set(load_settings(Recipe, run / "recipe.toml").stages)

@@ -34,6 +34,22 @@ FORMS: dict[str, dict[str, Any]] = {
     "named": {**ONE, "tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "note"}}},
     "several": {"n": 3},
 }
+FAST = {
+    ("on", "plain"),
+    ("on", "named"),
+    ("off", "schema"),
+    ("off", "tools"),
+    ("cut", "object"),
+    ("cut", "several"),
+    ("looping", "plain"),
+    ("looping", "tools"),
+}
+"The cells of the fast tests: each way of thinking, each form of answer, two of them each."
+CELLS = [
+    pytest.param(thinking, form, marks=() if (thinking, form) in FAST else pytest.mark.slow)
+    for thinking in THINKING
+    for form in FORMS
+]
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +87,7 @@ def said(answer: Any) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("thinking", THINKING)
+@pytest.mark.parametrize(("thinking", "form"), CELLS)
 def test_a_cell_is_valid(live: Live, thinking: str, form: str) -> None:
     settings = {**THINKING[thinking], **FORMS[form]}
     extra = {name: settings.pop(name) for name in ("thinking_budget",) if name in settings}

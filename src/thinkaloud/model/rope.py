@@ -93,7 +93,7 @@ class RopeScaling:
         assert self.low_freq_factor is not None and self.high_freq_factor is not None
         turns = self.original_max_position_embeddings * frequencies / (2 * math.pi)
         kept = ((turns - self.low_freq_factor) / (self.high_freq_factor - self.low_freq_factor)).clip(0, 1)
-        return frequencies * (kept + (1 - kept) / self.factor)
+        return (frequencies * (kept + (1 - kept) / self.factor)).astype(np.float32)
 
     def _yarn(self, frequencies: Floats, theta: float) -> Floats:
         """The same over a ramp that is straight in the dimension instead (section 3.2 of the paper)."""
@@ -109,7 +109,7 @@ class RopeScaling:
         low, high = max(low, 0), min(high, 2 * half - 1)
         dimensions = np.arange(half, dtype=np.float32)
         stretched = ((dimensions - np.float32(low)) / np.float32(high - low if high != low else 0.001)).clip(0, 1)
-        return frequencies * (1 - stretched + stretched / self.factor)
+        return (frequencies * (1 - stretched + stretched / self.factor)).astype(np.float32)
 
     def _attention_factor(self) -> float:
         def recommended(weight: float) -> float:
