@@ -132,6 +132,6 @@ def rotary_tables(positions: int, head_dim: int, theta: float, scaling: RopeScal
     factor = 1.0
     if scaling is not None:
         frequencies, factor = scaling.apply(frequencies, theta)
-    angles = np.outer(np.arange(positions, dtype=np.float32), frequencies.astype(np.float32)).astype(np.float64)
+    angles = np.outer(np.arange(positions, dtype=np.float32), frequencies).astype(np.float64)
     cos, sin = (np.tile(turn(angles) * factor, 2).astype(np.float32) for turn in (np.cos, np.sin))
     return cos, sin
