@@ -2,6 +2,7 @@
 
 It is installed into an environment of its own, in a temporary folder, and run from there. Seconds go from the start of
 the process to the first character of the thought; the first start, which compiles Python's files, is told apart.
+Where others are at work too, the processor's own seconds say more.
 `--python python3.13` takes another interpreter, for which the wheel is built from the source distribution, and
 `--without torch` leaves a dependency out, as where there is no build of it for that interpreter: a first reply needs
 none. `--tests tests/test_text_tokenizer.py` runs tests of the checkout on what was installed.
@@ -11,6 +12,7 @@ import argparse
 import json
 import os
 import re
+import resource
 import statistics
 import subprocess
 import sys
@@ -87,10 +89,13 @@ def measured(python: Path, folder: Path, rounds: int) -> dict[str, object]:
         "wheel_bytes": {file.name: file.stat().st_size for file in sorted((ROOT / "dist").iterdir())},
         "package_bytes": size(package),
         "with_dependencies_bytes": size(site),
-        "first_start_seconds": starts[0],
-        "first_token_seconds": starts[1:],
-        "median": statistics.median(starts[1:]),
-        "import_torch_seconds": [imported(python, folder) for _ in range(3)] if (site / "torch").is_dir() else None,
+        "first_start_seconds": starts[0][0],
+        "first_token_seconds": [seconds for seconds, _ in starts[1:]],
+        "median": statistics.median(seconds for seconds, _ in starts[1:]),
+        "processor_seconds_of_a_reply": [used for _, used in starts[1:]],
+        "processor_seconds_of_import_torch": [imported(python, folder) for _ in range(3)]
+        if (site / "torch").is_dir()
+        else None,
         "load_average": os.getloadavg()[0],
     }
 
@@ -100,8 +105,9 @@ def size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
-def first_token(python: Path, folder: Path) -> float:
-    """Seconds from the start of `thinkaloud ask` to the first character of its reply."""
+def first_token(python: Path, folder: Path) -> tuple[float, float]:
+    """Seconds from the start of `thinkaloud ask` to the first character of its reply, and the processor's to its end."""
+    before = used()
     command = [python.with_name("thinkaloud"), "ask", QUESTION]
     start = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=folder) as process:
@@ -110,14 +116,20 @@ def first_token(python: Path, folder: Path) -> float:
         seconds = time.perf_counter() - start
         said = (first + process.stdout.read()).decode()
     assert process.returncode == 0 and said.split()[-1] == EXPECTED, said
-    return round(seconds, 2)
+    return round(seconds, 2), round(used() - before, 2)
+
+
+def used() -> float:
+    """Seconds that the processor has spent on processes that were started here and have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def imported(python: Path, folder: Path) -> float:
-    """Seconds of a process that imports torch and nothing else."""
-    start = time.perf_counter()
+    """The processor's seconds of a process that imports torch and nothing else."""
+    before = used()
     subprocess.run([python, "-c", "import torch"], check=True, cwd=folder)
-    return round(time.perf_counter() - start, 2)
+    return round(used() - before, 2)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from thinkaloud.base.machine import Machine, disk_free, machine_here
+from thinkaloud.base.machine import Machine, disk_free, gpu_here, machine_here
 from thinkaloud.cli import checkup
 from thinkaloud.cli.checkup import Check
 from thinkaloud.cli.main import run
@@ -42,6 +42,14 @@ def test_a_machine_is_read(tmp_path: Path) -> None:
     assert (found.cpu, found.flags, found.quota) == ("Invented 9000", {"fpu", "avx2", "fma"}, None)
     assert (found.memory, found.free) == (16 << 30, 8 << 30)
     assert found.cores == CORES and found.usable == found.allowed
+
+
+@pytest.mark.skipif(platform.system() != "Linux", reason="elsewhere PyTorch is asked")
+def test_a_gpu_is_there_where_its_driver_has_left_a_device(tmp_path: Path) -> None:
+    (tmp_path / "dev").mkdir()
+    assert not gpu_here(tmp_path)
+    (tmp_path / "dev" / "nvidiactl").touch()
+    assert gpu_here(tmp_path)
 
 
 def test_a_machine_that_tells_nothing_is_no_fault(tmp_path: Path) -> None:
