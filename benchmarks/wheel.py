@@ -82,6 +82,7 @@ def measured(python: Path, folder: Path, rounds: int) -> dict[str, object]:
     package = Path(subprocess.run([python, "-c", where], cwd=folder, **OUTPUT).stdout.strip())
     assert ROOT not in package.parents, "that is the checkout, not the wheel"
     site = package.parent
+    torch_there = (site / "torch").is_dir()
     starts = [first_token(python, folder) for _ in range(rounds + 1)]
     return {
         "python": version,
@@ -92,10 +93,8 @@ def measured(python: Path, folder: Path, rounds: int) -> dict[str, object]:
         "first_start_seconds": starts[0][0],
         "first_token_seconds": [seconds for seconds, _ in starts[1:]],
         "median": statistics.median(seconds for seconds, _ in starts[1:]),
-        "processor_seconds_of_a_reply": [used for _, used in starts[1:]],
-        "processor_seconds_of_import_torch": [imported(python, folder) for _ in range(3)]
-        if (site / "torch").is_dir()
-        else None,
+        "processor_seconds_of_a_reply": [spent for _, spent in starts[1:]],
+        "processor_seconds_of_import_torch": [imported(python, folder) for _ in range(torch_there * 3)],
         "load_average": os.getloadavg()[0],
     }
 
@@ -106,7 +105,7 @@ def size(folder: Path) -> int:
 
 
 def first_token(python: Path, folder: Path) -> tuple[float, float]:
-    """Seconds from the start of `thinkaloud ask` to the first character of its reply, and the processor's to its end."""
+    """Seconds from the start of `thinkaloud ask` to the first character of its reply; the processor's to its end."""
     before = used()
     command = [python.with_name("thinkaloud"), "ask", QUESTION]
     start = time.perf_counter()

@@ -63,9 +63,8 @@ def allowed_cores() -> int:
 
 def gpu_here(root: Path = Path("/")) -> bool:
     """Whether there may be a GPU that PyTorch could use: where its driver has left no device, there is none."""
-    return platform.system() != "Linux" or any(
-        (root / "dev" / name).exists() for name in ("nvidiactl", "nvmap", "dxg", "kfd")
-    )
+    devices = ("nvidiactl", "nvmap", "dxg", "kfd")
+    return platform.system() != "Linux" or any((root / "dev" / name).exists() for name in devices)
 
 
 def disk_free(folder: Path) -> int:
