@@ -68,18 +68,9 @@ def load(
     ModelConfig.load(folder)  # mistakes that cost nothing to see are named before anything big is read
     tokenizer = Tokenizer.load(folder)
     if adapter is None and device == "cpu":
-        checkpoint = Checkpoint.open(folder)
-        if dtype == "auto":
-            dtype = checkpoint.default_dtype
-        config = checkpoint.config.for_context(context, yarn)
-        if can_quantise(config) and weight_bytes(config, dtype) >= LARGE:
-            engine = _packed(checkpoint, config, dtype, quantize or dtype, cache, watch)
-            return ReasoningModel(folder, _never, tokenizer, engine=engine)
-        if can_quantise(config) and quantize is None and dtype == "float32":
-            check_memory(config, dtype, dtype)
-            engine = Engine(config, cache=cache, source=checkpoint.floats())
-            whole = partial(open_transformer, folder, dtype=dtype, context=context, yarn=yarn)
-            return ReasoningModel(folder, whole, tokenizer, engine=engine)
+        alone = _alone(folder, tokenizer, dtype, quantize, cache, context, yarn, watch)
+        if alone is not None:
+            return alone
     transformer = open_transformer(
         folder, dtype=dtype, device=device, context=context, yarn=yarn, adapter=adapter, offline=offline
     )
@@ -131,6 +122,33 @@ def _device(wanted: str) -> str:
     if wanted == "cuda" and not torch.cuda.is_available():
         raise UserError("device='cuda', but PyTorch finds no GPU: install a PyTorch built for it, or use cpu")
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _alone(
+    folder: Path,
+    tokenizer: Tokenizer,
+    dtype: str,
+    quantize: str | None,
+    cache: str,
+    context: int | None,
+    yarn: str,
+    watch: Watch | None,
+) -> ReasoningModel | None:
+    """A model that only the native step holds: a large one, or a small one in float32; None for every other."""
+    checkpoint = Checkpoint.open(folder)
+    config = checkpoint.config.for_context(context, yarn)
+    dtype = checkpoint.default_dtype if dtype == "auto" else dtype
+    if not can_quantise(config):
+        return None
+    if weight_bytes(config, dtype) >= LARGE:
+        engine = _packed(checkpoint, config, dtype, quantize or dtype, cache, watch)
+        return ReasoningModel(folder, _never, tokenizer, engine=engine)
+    if quantize is not None or dtype != "float32":
+        return None
+    check_memory(config, dtype, dtype)
+    engine = Engine(config, cache=cache, source=checkpoint.floats())
+    whole = partial(open_transformer, folder, dtype=dtype, context=context, yarn=yarn)
+    return ReasoningModel(folder, whole, tokenizer, engine=engine)
 
 
 def _never() -> Transformer:
