@@ -9,6 +9,7 @@ import os
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -131,14 +132,28 @@ def assert_same(found: list[Completion], expected: list[Completion]) -> None:
 # --- the backend, with PyTorch's operations on a CPU and Triton's on a GPU ---
 
 
-@pytest.mark.parametrize("steps", [None, 1, 3, 8])
-@pytest.mark.parametrize("limits", [{}, {"max_rows": 5, "prefill_tokens": 40}, {"cache_tokens": 800}], ids=str)
+LIMITS: list[dict[str, int]] = [{}, {"max_rows": 5, "prefill_tokens": 40}, {"cache_tokens": 800}]
+FAST = ((None, 0), (1, 1), (3, 2), (8, 1))
+"Steps a launch and which limits: the pairs of the fast tests."
+PAIRS = [
+    pytest.param(steps, limits, marks=() if (steps, number) in FAST else pytest.mark.slow)
+    for steps in (None, 1, 3, 8)
+    for number, limits in enumerate(LIMITS)
+]
+
+
+@cache
+def by_pytorch(seed: int) -> list[Completion]:
+    """What the reference makes of `some_requests`."""
+    return Engine(MODEL, backend="torch").generate(some_requests(seed))
+
+
+@pytest.mark.parametrize(("steps", "limits"), PAIRS, ids=str)
 def test_equals_pytorch_token_for_token(steps: int | None, limits: dict[str, int]) -> None:
     """Whatever the number of steps a launch: budgets are exact, and rows stop where they should."""
     for seed in range(2):
-        asked = some_requests(seed)
-        found = engine_on(MODEL, steps=steps, split=64, **limits).generate(asked)
-        assert_same(found, Engine(MODEL, backend="torch").generate(asked))
+        found = engine_on(MODEL, steps=steps, split=64, **limits).generate(some_requests(seed))
+        assert_same(found, by_pytorch(seed))
 
 
 def test_a_seed_gives_the_same_alone_and_in_a_batch() -> None:

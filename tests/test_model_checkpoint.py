@@ -253,7 +253,7 @@ print((peak() - before) / (model.size * model.head.itemsize))
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peak memory is read from /proc")
-@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+@pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float32", marks=pytest.mark.slow)])
 def test_loading_takes_little_more_than_the_model(tmp_path: Path, dtype: str) -> None:
     """Peak memory of a process that loads 120 MB in bfloat16, in 8 layers, over the model's size."""
     for name, changes in (("tiny", {}), ("large", {"hidden_size": 768, "num_hidden_layers": 8})):
