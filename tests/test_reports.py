@@ -136,6 +136,12 @@ def write_metrics(folder: Path, skill: Mapping[str, Mapping[str, float]], source
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plots are made but not written out, which takes longest: for tests of what is said in words."""
+    monkeypatch.setattr(plots, "to_svg", lambda figure, name: "<svg></svg>")
+
+
 def plain(file: Path) -> str:
     """Text of a page as a reader sees it."""
     text = re.sub(r"<(style|svg).*?</\1>", " ", file.read_text(encoding="utf-8"), flags=re.DOTALL)
@@ -152,6 +158,7 @@ def hoped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_run(tmp_path_factory.mktemp("runs") / "hoped")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_hoped_story_is_told_when_the_numbers_tell_it(hoped: Path) -> None:
     run = load_run(hoped)
     assert run.missing == ()
@@ -173,6 +180,7 @@ def test_the_hoped_story_is_told_when_the_numbers_tell_it(hoped: Path) -> None:
         assert words not in page, words
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_control_that_wins_or_ties_is_said_to(tmp_path: Path) -> None:
     skill = changed(think_rft={"cups": 0.99, "chains": 0.99}, think_sft={"cups": 0.93, "chains": 0.90})
     skill["think_rl"] = {"cups": 0.85, "chains": 0.90}
@@ -199,6 +207,7 @@ def test_a_control_that_wins_or_ties_is_said_to(tmp_path: Path) -> None:
         (0.99, True, "clearly worse", "no"),
     ],
 )
+@pytest.mark.usefixtures("undrawn")
 def test_few_problems_beside_many(tmp_path: Path, plain_skill: float, fewer: bool, words: str, tone: str) -> None:
     skill = changed(think_grpo={"cups": plain_skill}, think_rl={"cups": 0.92})
     path = write_run(tmp_path / "run", skill=skill, count=1000)
@@ -278,8 +287,8 @@ def test_the_report_is_the_same_every_time(hoped: Path) -> None:
     assert write_report(hoped).read_bytes() == write_report(hoped).read_bytes()
 
 
-def test_every_part_may_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plots, "to_svg", lambda figure, name: "<svg></svg>")  # writing them out takes longest
+@pytest.mark.usefixtures("undrawn")
+def test_every_part_may_be_missing(tmp_path: Path) -> None:
     whole = write_run(tmp_path / "whole", count=30)
     names = (
         "recipe.toml",
@@ -303,6 +312,7 @@ def test_every_part_may_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         write_report(tmp_path / "nowhere")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_missing_models_and_broken_files_are_named(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", count=30, skill={"think": SKILL["think"], "think_rl": SKILL["think_rl"]})
     (run / "evaluations" / "direct.json").write_text("{", encoding="utf-8")
@@ -323,6 +333,7 @@ def test_few_problems_leave_the_verdict_open(tmp_path: Path) -> None:
     assert "5 problems are too few to say" in lift(run)[0].headline and lift(run)[0].tone == "open"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_summary_leaves_ungradable_samples_out_and_counts_them(tmp_path: Path) -> None:
     run = write_run(
         tmp_path / "run", count=40, skill={"think": {"cups": 1.0, "chains": 0.0}}, shares={"think": {"careful": 1}}
@@ -364,6 +375,7 @@ def test_votes_over_what_could_be_graded() -> None:
     assert scores["majority"].mean == 0.5
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_study_names_winners_seeds_and_gaps(tmp_path: Path) -> None:
     skill = changed(think_careful={"cups": 0.97, "chains": 0.97}, think_rft4={"cups": 0.93, "chains": 0.90})
     for seed in range(3):
