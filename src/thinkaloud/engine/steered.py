@@ -17,7 +17,18 @@ _APART = 0xA5A5A5A5A5A5A5A5
 
 
 def draw_steered(row: Row, logits_V: Tensor, forced: int | None) -> Draw:
-    """The draw of a row behind these logits; `forced` is what `row.force` gave for this token."""
+    """The draw of a row behind these logits; `forced` is what `row.force` gave for this token.
+
+    A row whose draw fails has a fault, and its token says nothing.
+    """
+    try:
+        return _drawn(row, logits_V, forced)
+    except Exception as fault:
+        row.fault = fault
+        return Draw(0, 0.0, False)
+
+
+def _drawn(row: Row, logits_V: Tensor, forced: int | None) -> Draw:
     request = row.request
     raw_V = torch.log_softmax(logits_V.float(), -1)
     token, pressed = forced, False

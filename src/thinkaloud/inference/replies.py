@@ -68,7 +68,7 @@ class Reply:
     usage: Usage
     "what it cost"
     finish: str
-    "'stop' (its end of turn, or a stop string), 'length' or 'cancelled'"
+    "'stop' (its end of turn, or a stop string), 'length', 'cancelled' or 'fault'"
     thought_end: str
     "'natural', 'budget', 'early', 'loop' or 'client' (who had it closed), 'open' (never ended) or 'none' (no thought)"
     tokens: tuple[SaidToken, ...] = ()
@@ -183,9 +183,13 @@ class ReplyStream(Iterator[Piece]):
     # --- what comes ---
 
     def take(self, progress: Progress) -> None:
-        """The model's next token, and the completion if it is the last."""
+        """The model's next token, and the completion if it is the last. Raises what has gone wrong for this reply."""
         if self.reply is not None:
             return
+        if progress.fault is not None:
+            assert progress.completion is not None
+            self._end(progress.completion, "fault")
+            raise progress.fault
         if progress.kept is not None:
             self._take_back(progress.kept)
             return
