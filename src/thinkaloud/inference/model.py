@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any, Unpack
 from weakref import WeakValueDictionary
 
-import torch
-
 from thinkaloud.base.errors import UserError
 from thinkaloud.engine import Completion, Engine, Progress, Request
 from thinkaloud.inference.asking import ANSWER_FLOOR, EFFORTS, SOFT_FROM, AskSettings, Conversation, conversation_of
@@ -15,6 +13,7 @@ from thinkaloud.inference.calibration import ExitRule, calibration_of
 from thinkaloud.inference.defaults import defaults_of, end_ids, upbringing_of
 from thinkaloud.inference.exiting import ExitingStream
 from thinkaloud.inference.replies import Reply, ReplyStream, Taker
+from thinkaloud.inference.scoring import scored
 from thinkaloud.model import Transformer
 from thinkaloud.text import ChatTemplate, Tokenizer
 from thinkaloud.text.grammar import TokenGrammar, json_grammar, tool_grammar
@@ -273,11 +272,8 @@ class ReasoningModel:
         if stream is not None:
             stream.take(progress)
 
-    @torch.inference_mode()
     def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
         """For each sequence the log-prob of every token after the first, teacher-forced, in float32."""
-        if self.transformer.head.is_meta:
-            raise UserError("the weights were packed as they were read: set THINKALOUD_NATIVE=off to keep them whole")
         limit, vocabulary = self.transformer.config.max_position_embeddings, self.transformer.config.vocab_size
         result = []
         for sequence in sequences:
@@ -287,7 +283,5 @@ class ReasoningModel:
                 raise UserError(
                     f"a sequence of {len(sequence)} tokens exceeds the model's {limit} positions: shorten it"
                 )
-            ids = torch.tensor([list(sequence)], device=self.transformer.head.device)
-            logits = self.transformer.logits(self.transformer(ids)).float()[0, :-1]
-            result.append(torch.log_softmax(logits, -1).gather(1, ids[0, 1:, None])[:, 0].tolist())
+            result.append([logprob for logprob, _ in scored(self.transformer, sequence)])
         return result

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from thinkaloud.base.errors import UserError
 from thinkaloud.engine import Completion, Progress, Request
+from thinkaloud.inference.scoring import scored
 from thinkaloud.text import Piece, StopStrings, StreamParser, ToolCall
 from thinkaloud.text.stream import PieceKind, PlainLayout
 
@@ -49,8 +50,8 @@ class SaidToken:
     "the part of the reply that it stands in, its tags counted to the part they end"
     token_id: int
     "the token"
-    logprob: float
-    "log-softmax of the raw logits at temperature 1"
+    logprob: float | None
+    "log-softmax of the raw logits at temperature 1; None: the first of a prompt, which nothing foretells"
     top: tuple[tuple[int, float], ...]
     "the likeliest ids at its place and their log-probs, as many as were asked for"
 
@@ -140,6 +141,15 @@ class ReplyStream(Iterator[Piece]):
         """What has come and was not taken yet, without running the engine."""
         pieces, self._pieces = self._pieces, []
         return pieces
+
+    def tell_prompt(self) -> None:
+        """Put the prompt's tokens before its own, with their log-probs. UserError where the weights are not whole."""
+        ids = self._request.prompt_ids
+        first = SaidToken(kind="answer", token_id=ids[0], logprob=None, top=())
+        scores = scored(self._model.transformer, ids, self._request.top_logprobs)
+        told = zip(ids[1:], scores, strict=True)
+        rest = [SaidToken(kind="answer", token_id=token, logprob=own, top=top) for token, (own, top) in told]
+        self.tokens[:0] = [first, *rest]
 
     # --- wishes ---
 
