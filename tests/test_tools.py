@@ -15,7 +15,6 @@ import pytest
 from serving import QUESTION, Live, random_model
 from thinkaloud.base.errors import UserError
 from thinkaloud.inference import Reply, Usage, load
-from thinkaloud.rollouts import mcp_tools
 from thinkaloud.rollouts.mcp_tools import McpServers
 from thinkaloud.rollouts.tools import Failed, PythonTool, ToolLimits, ToolLoop, converse
 from thinkaloud.serve.line import Limits
@@ -120,10 +119,9 @@ def test_python_fails_in_words() -> None:
             tool.run({"code": code}, 1.5)
 
 
-def test_mcp_servers_lend_their_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mcp_servers_lend_their_tools(tmp_path: Path) -> None:
     pytest.importorskip("mcp")
     (tmp_path / "demo.py").write_text(DEMO)
-    monkeypatch.setattr(mcp_tools, "START_SECONDS", 120.0)
     with McpServers([f"{sys.executable} {tmp_path / 'demo.py'}"]) as servers:
         tools = {tool.name: tool for tool in servers.tools}
         assert tools["add"].run({"a": 2, "b": 3}, 60) == "5"
@@ -135,10 +133,9 @@ def test_mcp_servers_lend_their_tools(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.slow
-def test_an_mcp_server_that_dies_is_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_mcp_server_that_dies_is_started_again(tmp_path: Path) -> None:
     pytest.importorskip("mcp")
     (tmp_path / "demo.py").write_text(DEMO)
-    monkeypatch.setattr(mcp_tools, "START_SECONDS", 120.0)
     with McpServers([f"{sys.executable} {tmp_path / 'demo.py'}"]) as servers:
         tools = {tool.name: tool for tool in servers.tools}
         for _ in range(2):

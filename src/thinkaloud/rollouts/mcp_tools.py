@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PAUSE = 1.0
 "Seconds before a server that could not be started again is tried once more."
-START_SECONDS = 30.0
+START_SECONDS = 120.0
 "How long the servers may take until all have said what they offer."
 
 
