@@ -35,15 +35,26 @@ SEEDS, PROBLEMS = 4, 16
 KILL_SECONDS = (5.0, 40.0)
 "From one kill to the next."
 TOOL = """
-from typing import Literal
-from mcp.server import MCPServer
-app = MCPServer("square")
-@app.tool()
-def square(n: Literal[1, 2, 3, 4, 5, 6, 7, 8, 9]) -> int:
-    "Squares."
-    return n * n
-app.run()
+import json, sys
+NUMBER = {"type": "integer", "minimum": 1, "maximum": 9}
+SCHEMA = {"type": "object", "properties": {"n": NUMBER}, "required": ["n"], "additionalProperties": False}
+ABOUT = {"capabilities": {"tools": {}}, "serverInfo": {"name": "square", "version": "1"}}
+for line in sys.stdin:
+    asked = json.loads(line)
+    said = {"jsonrpc": "2.0", "id": asked.get("id")}
+    if asked["method"] == "initialize":
+        said["result"] = ABOUT | {"protocolVersion": asked["params"]["protocolVersion"]}
+    elif asked["method"] == "tools/list":
+        said["result"] = {"tools": [{"name": "square", "description": "Squares.", "inputSchema": SCHEMA}]}
+    elif asked["method"] == "tools/call":
+        square = asked["params"]["arguments"]["n"] ** 2
+        said["result"] = {"content": [{"type": "text", "text": str(square)}]}
+    else:
+        said["error"] = {"code": -32601, "message": "unknown"}
+    if "id" in asked:
+        print(json.dumps(said), flush=True)
 """
+"An MCP server by hand: it starts at once, and its arguments leave nothing open."
 CALL = {"server_tools": ["square"], "tool_choice": "required", "parallel_tool_calls": False, "max_tokens": 300}
 "Calls must fit the tool's schema, so that a model that was taught none makes them all the same."
 
