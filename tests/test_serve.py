@@ -215,7 +215,14 @@ def test_a_prompt_goes_on(bundled: Live, offline: ReasoningModel) -> None:
         assert choice.text == prompt + "".join(piece.text for piece in stream)
         assert len(choice.logprobs.tokens) == len(choice.logprobs.token_logprobs) >= 1
     ids = offline.tokenizer.encode("7 + 3 =")
+    told = said.choices[0].logprobs
+    assert told.token_logprobs[: len(ids)] == [None, *map(pytest.approx, offline.logprobs([ids])[0])]
+    assert "".join(told.tokens) == said.choices[0].text and told.text_offset[len(ids)] == len("7 + 3 =")
+    assert told.top_logprobs[0] is None and {len(one) for one in told.top_logprobs[1:]} == {2}
     assert create(model="thinkaloud", prompt=ids, max_tokens=4, seed=5).choices[0].text == said.choices[0].text[7:]
+    pieces = list(create(model="thinkaloud", prompt=ids, max_tokens=4, seed=5, stream=True, echo=True, logprobs=2))
+    streamed = [one for piece in pieces if piece.choices[0].logprobs for one in piece.choices[0].logprobs.text_offset]
+    assert streamed == told.text_offset
     chunks = create(model="thinkaloud", prompt="7 + 3 =", max_tokens=4, seed=5, stream=True)
     assert "".join(chunk.choices[0].text for chunk in chunks) == said.choices[0].text[7:]
 

@@ -24,6 +24,7 @@ from thinkaloud.serve.faults import Fault
 from thinkaloud.serve.line import Gate, Limits, Line, read_keys
 from thinkaloud.serve.opening import name_of, own
 from thinkaloud.serve.running import listen
+from thinkaloud.text.grammar import TokenGrammar
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +189,30 @@ def test_the_fault_of_one_reply_takes_no_other_along(
         good.json()["choices"]
         == httpx2.post(live.url + "/chat/completions", json=body(model, 60, seed=seed)).json()["choices"]
     )
+
+
+def test_a_fault_within_the_engines_step_takes_no_other_along(
+    live: Live, model: ReasoningModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, form = live.url + "/chat/completions", {"type": "json_object"}
+    other = body(model, 200, seed=1)
+    alone = httpx2.post(url, json=other, timeout=60).json()["choices"]
+
+    def advance(grammar: TokenGrammar, token_id: int) -> None:
+        raise ZeroDivisionError("made up")
+
+    monkeypatch.setattr(TokenGrammar, "advance", advance)
+    held = {"messages": QUESTION, "max_tokens": 100, "thinking_budget": 20, "response_format": form}
+    with ThreadPoolExecutor(2) as pool:
+        going = pool.submit(httpx2.post, url, json=other, timeout=60)
+        failed = httpx2.post(url, json=held, timeout=60)
+        stream = httpx2.post(url, json=held | {"stream": True}, timeout=60).text
+        whole = going.result()
+    assert (failed.status_code, failed.json()["error"]["type"]) == (500, "server_error")
+    assert "ZeroDivisionError" in json.loads(stream.strip().splitlines()[-1][5:])["error"]["message"]
+    assert whole.json()["choices"] == alone
+    monkeypatch.undo()
+    assert httpx2.post(url, json=held, timeout=60).status_code == 200
 
 
 def test_a_fault_of_the_engine_ends_what_is_under_way_and_not_the_server(

@@ -1,7 +1,10 @@
 """Tools that are really run: Python in the sandbox, MCP servers, and the loop between a model's turns."""
 
 import json
+import os
+import signal
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,6 @@ import pytest
 from serving import QUESTION, Live, random_model
 from thinkaloud.base.errors import UserError
 from thinkaloud.inference import Reply, Usage, load
-from thinkaloud.rollouts import mcp_tools
 from thinkaloud.rollouts.mcp_tools import McpServers
 from thinkaloud.rollouts.tools import Failed, PythonTool, ToolLimits, ToolLoop, converse
 from thinkaloud.serve.line import Limits
@@ -20,13 +22,16 @@ from thinkaloud.serve.opening import own
 from thinkaloud.text import Message, ToolCall
 
 DEMO = """
-import time
+import os
 from mcp.server import MCPServer
 app = MCPServer("demo")
 @app.tool()
 def add(a: int, b: int) -> int:
     "Adds two numbers."
     return a + b
+@app.tool()
+def process() -> int:
+    return os.getpid()
 @app.tool()
 async def sleep() -> str:
     import anyio
@@ -114,10 +119,9 @@ def test_python_fails_in_words() -> None:
             tool.run({"code": code}, 1.5)
 
 
-def test_mcp_servers_lend_their_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mcp_servers_lend_their_tools(tmp_path: Path) -> None:
     pytest.importorskip("mcp")
     (tmp_path / "demo.py").write_text(DEMO)
-    monkeypatch.setattr(mcp_tools, "START_SECONDS", 120.0)
     with McpServers([f"{sys.executable} {tmp_path / 'demo.py'}"]) as servers:
         tools = {tool.name: tool for tool in servers.tools}
         assert tools["add"].run({"a": 2, "b": 3}, 60) == "5"
@@ -126,6 +130,27 @@ def test_mcp_servers_lend_their_tools(tmp_path: Path, monkeypatch: pytest.Monkey
             tools["add"].run({"a": "x"}, 60)
         with pytest.raises(Failed, match=r"no result within 0\.2 s"):
             tools["sleep"].run({}, 0.2)
+
+
+@pytest.mark.slow
+def test_an_mcp_server_that_dies_is_started_again(tmp_path: Path) -> None:
+    pytest.importorskip("mcp")
+    (tmp_path / "demo.py").write_text(DEMO)
+    with McpServers([f"{sys.executable} {tmp_path / 'demo.py'}"]) as servers:
+        tools = {tool.name: tool for tool in servers.tools}
+        for _ in range(2):
+            os.kill(int(tools["process"].run({}, 60)), signal.SIGKILL)
+            with pytest.raises(Failed, match="closed|has ended"):
+                tools["add"].run({"a": 2, "b": 3}, 60)
+            deadline = time.monotonic() + 60
+            while time.monotonic() < deadline:
+                try:
+                    assert tools["add"].run({"a": 2, "b": 3}, 60) == "5"
+                    break
+                except Failed:
+                    time.sleep(0.2)
+            else:
+                pytest.fail("it was not started again")
 
 
 def test_an_mcp_server_that_does_not_start_is_named() -> None:

@@ -13,25 +13,47 @@ from thinkaloud.inference import ReasoningModel, Reply, Usage, load
 from thinkaloud.inference.calibration import POOLED, Calibration, Kind
 from thinkaloud.problems import FAMILIES
 from thinkaloud.problems.recognise import false_claims, recognised
+from thinkaloud.problems.types import Problem
 from thinkaloud.rollouts.verified import ask_verified, kind_of
 
 torch.set_num_threads(1)
-READ_BACK = ("cups", "chains", "bot", "pairs", "scales", "programs", "orders", "sums")
+READ_BACK = tuple(name for name in FAMILIES if name not in ("calls", "talk"))
 QUESTION = "Mia has 7 beads: finds 3, loses 2, buys 5. How many?"
 
 # --- questions read back ---
 
 
-@settings(max_examples=300, deadline=None)
+def told(problem: Problem) -> tuple[Any, ...]:
+    """All of a problem but what the library behind some families notes beside its answer."""
+    reference = problem.reference["answer"] if problem.family.startswith("gym") else problem.reference
+    return problem.id, problem.level, problem.question, problem.verifier, problem.canonical, reference
+
+
+@settings(max_examples=150, deadline=None)
 @given(st.sampled_from(READ_BACK), st.integers(0, 2**32))
 def test_recognise_inverts_the_wording(name: str, seed: int) -> None:
     rng = random.Random(seed)
     family = FAMILIES[name]
     problem = family.generate(rng, rng.choice(family.levels + family.beyond))
     for _ in range(3):
-        assert family.recognise(problem.question) == problem == recognised(problem.question)
+        found = recognised(problem.question)
+        assert found is not None and found == family.recognise(problem.question)
+        assert told(found) == told(problem)
         assert kind_of(problem.question) == name
+        others = [one.recognise(problem.question) for other, one in FAMILIES.items() if other != name]
+        assert others == [None] * len(others)
+        demonstration = family.demonstrate(found, "careful", random.Random(seed))
+        assert demonstration == family.demonstrate(problem, "careful", random.Random(seed))
+        assert family.verify(demonstration.answer, found.reference).label == "right"
         problem = family.variant(problem, rng)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(("calls", "talk")), st.integers(0, 2**32))
+def test_what_cannot_be_read_back_is_taken_for_nothing_else(name: str, seed: int) -> None:
+    rng = random.Random(seed)
+    question = FAMILIES[name].generate(rng, rng.choice(FAMILIES[name].levels)).question
+    assert [family.recognise(question) for family in FAMILIES.values()] == [None] * len(FAMILIES)
 
 
 @settings(max_examples=300, deadline=None)
@@ -45,7 +67,7 @@ def test_a_changed_question_is_another_problem_or_none(name: str, seed: int, dat
     found = recognised(changed)
     assert found is None or found.question == changed.strip()
     if found is not None and found.canonical == problem.canonical:
-        assert found.reference == problem.reference
+        assert told(found)[-1] == told(problem)[-1]
 
 
 @pytest.mark.parametrize(
@@ -60,6 +82,20 @@ def test_a_changed_question_is_another_problem_or_none(name: str, seed: int, dat
         "8 3 weigh 11: which two?",
         "Say 2 of Mia Ben Zoe Tom: without Ada.",
         "Write f(x): sum.",
+        "Mia has 5 eggs. Then he finds 3 more. How many now?",
+        "Mia has 5 eggs. She finds 3 more. How many pens are left?",
+        "Mia has 5 eggs. She gives 3 to Mia. How many now?",
+        "Mia has 5 eggs. She gives 6 to Ben. How many now?",
+        "Mia has 5 eggs. She eats 3. How many now?",
+        "Mia has 5 eggs. How many now?",
+        "Ann is left of Bo, Cy is left of Dee. Who stands where?",
+        "Ann is left of Bo, Bo is left of Ann. Who stands where?",
+        "Ann is left of Bo, Bo is left of Cy. What is the order?",
+        "Ann is left of Bo, Bo is left of Cy. Dee is left of Ann. Who stands where?",
+        "Make 97 from 2 5 3.",
+        "Make 5 from 2 5 3.",
+        "Find the Greatest Common Divisor (GCD) of these numbers: 12, 61. Give only the GCD as your final answer.",
+        "State the final answer to the following arithmetic problem: 4 + 33 - 1 =",
         "What is 24/7?",
         "What is 2024-05-01?",
         "What is 1 / 0?",

@@ -48,6 +48,7 @@ def serve(
     max_prompt: Annotated[Optional, typer.Option(min=1, help="Most tokens of a conversation.")] = None,
     max_tokens: Annotated[Optional, typer.Option(min=1, help="Most tokens that a reply may ask for.")] = None,
     max_body: Annotated[int, typer.Option(min=1000, help="Most bytes of a request.")] = 4_000_000,
+    keep: Annotated[int, typer.Option(min=0, help="Responses kept in memory, that later ones may go on from.")] = 1000,
     drain: Annotated[float, typer.Option(min=0, help="Seconds that replies may go on once it is told to stop.")] = 30.0,
     tool: Annotated[list[str] | None, typer.Option(help="A tool that it may run itself: python.")] = None,
     mcp: Annotated[
@@ -85,6 +86,7 @@ def serve(
         prompt_tokens=max_prompt,
         max_tokens=max_tokens,
         body_bytes=max_body,
+        kept=keep,
         drain_seconds=drain,
     )
     keys = [*(api_key or ()), *_keys_of(os.environ.get(KEYS))]

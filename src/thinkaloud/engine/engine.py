@@ -35,6 +35,8 @@ class Progress:
     "the whole completion when this token was its last"
     kept: int | None = None
     "how many tokens still stand where some were taken back, this one among them; None: all do"
+    fault: Exception | None = None
+    "what went wrong for this request alone; it is over, and its last token says nothing"
 
 
 class Engine:
@@ -221,13 +223,19 @@ class Engine:
         return held or any(not row.paused for row in chain(self._rows, self._waiting))
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
-        """Run all to their end; completions in the order of `requests`."""
+        """Run all to their end; completions in the order of `requests`. A fault of one of them ends all."""
         handles = self.submit_all(requests)
         done: dict[int, Completion] = {}
         left = set(handles)
         while left:
-            done.update((p.handle, p.completion) for p in self.step() if p.completion is not None)
-            left -= done.keys()
+            ended = [one for one in self.step() if one.completion is not None]
+            left -= {one.handle for one in ended}
+            faults = [one.fault for one in ended if one.fault is not None]
+            if faults:
+                for handle in left:
+                    self.cancel(handle)
+                raise faults[0]
+            done.update((one.handle, one.completion) for one in ended if one.completion is not None)
         return [done[handle] for handle in handles]
 
     def step(self) -> list[Progress]:
@@ -241,7 +249,10 @@ class Engine:
             if draw is None:
                 continue
             self.generated_tokens += 1
-            kept = len(row.ids) if row.refuses(draw) else row.append(draw)
+            try:
+                kept = len(row.ids) if row.refuses(draw) else row.append(draw)
+            except Exception as fault:
+                row.fault, kept = fault, None
             if row.changed or kept is not None:
                 row.changed = False
                 self._backend.steer(row)
@@ -258,6 +269,7 @@ class Engine:
                 top_logprobs=draw.top,
                 completion=completion,
                 kept=kept,
+                fault=row.fault,
             )
             if row.paused:  # since before its prompt was through: its first token is kept for later
                 self._held[row.handle] = one

@@ -59,6 +59,8 @@ class Row:
         "whether the step draws all its tokens"
         self.changed = False
         "whether what it is drawn with has changed since the step was told"
+        self.fault: Exception | None = None
+        "what went wrong for this row alone, such as its grammar: it is over"
         self.spoken = not (policy and policy.must_answer)
         "whether the answer has said something, if it must"
         self.rescues = 0
@@ -202,6 +204,8 @@ class Row:
         self.sampled.append(sampled)
         if self.request.top_logprobs:
             self.top.append(top)
+        if self.fault is not None:
+            return None
         thinking = self.phase == _FREE
         if sampled:
             self.drawn += 1
@@ -275,6 +279,8 @@ class Row:
     @property
     def finish(self) -> str | None:
         """Why the row is done, or None while it goes on."""
+        if self.fault is not None:
+            return "fault"
         if self.sampled[-1] and self.ids[-1] in self.request.stop_ids:
             return "stop"
         return "length" if self.drawn >= self.request.max_tokens and not self.forced else None

@@ -18,7 +18,18 @@ Floats = NDArray[np.float32]
 
 
 def draw_steered(row: Row, logits_V: Floats, forced: int | None) -> Draw:
-    """The draw of a row behind these logits; `forced` is what `row.force` gave for this token."""
+    """The draw of a row behind these logits; `forced` is what `row.force` gave for this token.
+
+    A row whose draw fails has a fault, and its token says nothing.
+    """
+    try:
+        return _drawn(row, logits_V, forced)
+    except Exception as fault:
+        row.fault = fault
+        return Draw(0, 0.0, False)
+
+
+def _drawn(row: Row, logits_V: Floats, forced: int | None) -> Draw:
     request = row.request
     raw_V = log_softmax(logits_V)
     token, pressed = forced, False

@@ -89,7 +89,7 @@ class Completion:
     thinking_tokens: int
     "sampled tokens of the thought, its closing tag included"
     finish: str
-    "'stop' (a stop id), 'length' (max_tokens) or 'cancelled'"
+    "'stop' (a stop id), 'length' (max_tokens), 'cancelled' or 'fault' (what failed for it alone ended it)"
     thought_end: str
     "'natural', 'budget', 'early', 'loop' or 'client' (who had it closed), 'open' (never) or 'none' (no thought)"
     version: int

@@ -290,7 +290,7 @@ class ReasoningModel:
 
     def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
         """For each sequence the log-prob of every token after the first, teacher-forced, in float32."""
-        import torch
+        from thinkaloud.inference.scoring import scored  # PyTorch
 
         limit, vocabulary = self.config.max_position_embeddings, self.config.vocab_size
         result = []
@@ -301,8 +301,5 @@ class ReasoningModel:
                 raise UserError(
                     f"a sequence of {len(sequence)} tokens exceeds the model's {limit} positions: shorten it"
                 )
-            ids = torch.tensor([list(sequence)], device=self.transformer.head.device)
-            with torch.inference_mode():
-                logits = self.transformer.logits(self.transformer(ids)).float()[0, :-1]
-            result.append(torch.log_softmax(logits, -1).gather(1, ids[0, 1:, None])[:, 0].tolist())
+            result.append([logprob for logprob, _ in scored(self.transformer, sequence)])
         return result

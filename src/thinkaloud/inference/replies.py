@@ -49,8 +49,8 @@ class SaidToken:
     "the part of the reply that it stands in, its tags counted to the part they end"
     token_id: int
     "the token"
-    logprob: float
-    "log-softmax of the raw logits at temperature 1"
+    logprob: float | None
+    "log-softmax of the raw logits at temperature 1; None: the first of a prompt, which nothing foretells"
     top: tuple[tuple[int, float], ...]
     "the likeliest ids at its place and their log-probs, as many as were asked for"
 
@@ -68,7 +68,7 @@ class Reply:
     usage: Usage
     "what it cost"
     finish: str
-    "'stop' (its end of turn, or a stop string), 'length' or 'cancelled'"
+    "'stop' (its end of turn, or a stop string), 'length', 'cancelled' or 'fault'"
     thought_end: str
     "'natural', 'budget', 'early', 'loop' or 'client' (who had it closed), 'open' (never ended) or 'none' (no thought)"
     tokens: tuple[SaidToken, ...] = ()
@@ -141,6 +141,17 @@ class ReplyStream(Iterator[Piece]):
         pieces, self._pieces = self._pieces, []
         return pieces
 
+    def tell_prompt(self) -> None:
+        """Put the prompt's tokens before its own, with their log-probs. UserError where the weights are not whole."""
+        from thinkaloud.inference.scoring import scored  # PyTorch
+
+        ids = self._request.prompt_ids
+        first = SaidToken(kind="answer", token_id=ids[0], logprob=None, top=())
+        scores = scored(self._model.transformer, ids, self._request.top_logprobs)
+        told = zip(ids[1:], scores, strict=True)
+        rest = [SaidToken(kind="answer", token_id=token, logprob=own, top=top) for token, (own, top) in told]
+        self.tokens[:0] = [first, *rest]
+
     # --- wishes ---
 
     def answer_now(self) -> bool:
@@ -183,9 +194,13 @@ class ReplyStream(Iterator[Piece]):
     # --- what comes ---
 
     def take(self, progress: Progress) -> None:
-        """The model's next token, and the completion if it is the last."""
+        """The model's next token, and the completion if it is the last. Raises what has gone wrong for this reply."""
         if self.reply is not None:
             return
+        if progress.fault is not None:
+            assert progress.completion is not None
+            self._end(progress.completion, "fault")
+            raise progress.fault
         if progress.kept is not None:
             self._take_back(progress.kept)
             return

@@ -8,7 +8,6 @@ import asyncio
 import shlex
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, wait
-from contextlib import AsyncExitStack
 from importlib.util import find_spec
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,9 @@ from thinkaloud.rollouts.tools import Failed, Tool
 if TYPE_CHECKING:
     from mcp import Client
 
-START_SECONDS = 30.0
+PAUSE = 1.0
+"Seconds before a server that could not be started again is tried once more."
+START_SECONDS = 120.0
 "How long the servers may take until all have said what they offer."
 
 
@@ -82,39 +83,88 @@ class McpServers:
             self._loop.close()
 
     async def _hold(self, ready: "Future[list[Tool]]") -> None:
-        """Enter all sessions, and leave them in the same task, as the SDK wants it."""
+        """Hold all sessions until the end, each in a task of its own: the SDK wants it left where it was entered."""
+        self._task = asyncio.current_task()
+        async with asyncio.TaskGroup() as group:
+            held = [_Held(command, self._loop) for command in self._commands]
+            for one in held:
+                group.create_task(one.hold(self._stop))
+            ready.set_result([tool for one in held for tool in await one.offered])
+
+
+class _Held:
+    """One server: its process and its session, begun anew where they have ended."""
+
+    def __init__(self, command: Sequence[str], loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.offered: asyncio.Future[list[Tool]] = loop.create_future()
+        self._command, self._broken = command, asyncio.Event()
+        self._client: Client | None = None
+
+    async def hold(self, stop: asyncio.Event) -> None:
+        """Until `stop`; what goes wrong before it has offered its tools is raised."""
+        from mcp.shared.exceptions import MCPError
+
+        while not stop.is_set():
+            try:
+                await self._once(stop)
+            except (OSError, MCPError, BaseExceptionGroup):
+                if not self.offered.done():
+                    raise
+                await asyncio.sleep(PAUSE)
+
+    async def _once(self, stop: asyncio.Event) -> None:
+        """One process of it, from its start to its end."""
         from mcp import Client, StdioServerParameters
 
-        self._task = asyncio.current_task()
-        async with AsyncExitStack() as stack:
-            tools: list[Tool] = []
-            for program, *arguments in self._commands:
-                parameters = StdioServerParameters(command=program, args=arguments)
-                client = await stack.enter_async_context(Client(parameters))
-                tools += [McpTool(client, self._loop, one) for one in (await client.list_tools()).tools]
-            ready.set_result(tools)
-            await self._stop.wait()
+        program, *arguments = self._command
+        self._broken.clear()
+        async with Client(StdioServerParameters(command=program, args=arguments)) as client:
+            if not self.offered.done():
+                tools = (await client.list_tools()).tools
+                self.offered.set_result([McpTool(self, one) for one in tools])
+            self._client = client
+            ends = [asyncio.create_task(event.wait()) for event in (stop, self._broken)]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            for one in ends:
+                one.cancel()
+
+    async def call(self, name: str, arguments: dict[str, Any], seconds: float) -> Any:
+        """A tool's result. Failed where there is none; a server that has ended is then started again."""
+        from mcp.shared.exceptions import MCPError
+        from mcp.types import CONNECTION_CLOSED
+
+        if self._client is None:
+            raise Failed("the tool's server has ended, and is being started again")
+        try:
+            return await asyncio.wait_for(self._client.call_tool(name, arguments), seconds)
+        except TimeoutError:
+            raise Failed(f"no result within {seconds:g} s") from None
+        except MCPError as error:
+            if error.code == CONNECTION_CLOSED:
+                self._client = None
+                self._broken.set()
+            raise Failed(f"{type(error).__name__}: {error}") from None
 
 
 class McpTool:
     """One tool of a server."""
 
-    def __init__(self, client: "Client", loop: asyncio.AbstractEventLoop, offered: Any) -> None:
+    def __init__(self, server: _Held, offered: Any) -> None:
         self.name: str = offered.name
         self.description: str = offered.description or ""
         self.parameters: Mapping[str, Any] = offered.input_schema
-        self._client, self._loop = client, loop
+        self._server = server
 
     def run(self, arguments: Mapping[str, Any], seconds: float) -> str:
         """The texts of its result."""
         from mcp.types import TextContent
 
-        call = asyncio.wait_for(self._client.call_tool(self.name, dict(arguments)), seconds)
-        future = asyncio.run_coroutine_threadsafe(call, self._loop)
+        call = self._server.call(self.name, dict(arguments), seconds)
+        future = asyncio.run_coroutine_threadsafe(call, self._server.loop)
         error = future.exception()
         if error is not None:
-            late = isinstance(error, TimeoutError)
-            raise Failed(f"no result within {seconds:g} s" if late else f"{type(error).__name__}: {error}")
+            raise error if isinstance(error, Failed) else Failed(f"{type(error).__name__}: {error}")
         result = future.result()
         text = "\n".join(part.text for part in result.content if isinstance(part, TextContent))
         if result.is_error:

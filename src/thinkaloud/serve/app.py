@@ -20,7 +20,7 @@ from thinkaloud.serve.faults import Fault, of_body, of_status, printable
 from thinkaloud.serve.looped import Looped
 from thinkaloud.serve.pages import page_router
 from thinkaloud.serve.response_shapes import ResponseBody
-from thinkaloud.serve.responses import Responses
+from thinkaloud.serve.responses import Responses, earlier
 from thinkaloud.serve.runs import runs_router
 from thinkaloud.serve.shapes import ChatBody, CompletionBody, ControlBody
 from thinkaloud.serve.visit import Replies, Service, Visit, respond
@@ -109,8 +109,8 @@ def _routes(app: FastAPI, service: Service) -> None:
     async def responses(body: ResponseBody, request: Request) -> Response:
         """The same as items."""
         service.check_model(body.model)
-        wishes = response_wishes(body, service)
-        shape = Responses(body, service)
+        wishes = response_wishes(body, service, earlier(body, service, request.state.who))
+        shape = Responses(body, service, wishes[0], request.state.who)
         return await respond(
             service,
             request,
@@ -119,6 +119,17 @@ def _routes(app: FastAPI, service: Service) -> None:
             stream=shape.events if body.stream else None,
             headers=_ignored(body.ignored),
         )
+
+    @app.get("/v1/responses/{identifier}", responses=errors)
+    async def response(identifier: str, request: Request) -> dict[str, Any]:
+        """A response that was stored."""
+        return dict(service.memory.find(identifier, request.state.who).body)
+
+    @app.delete("/v1/responses/{identifier}", responses=errors)
+    async def forget(identifier: str, request: Request) -> dict[str, Any]:
+        """Forget it."""
+        service.memory.drop(identifier, request.state.who)
+        return {"id": identifier, "object": "response", "deleted": True}
 
     @app.post("/v1/completions", responses=errors)
     async def completions(body: CompletionBody, request: Request) -> Response:

@@ -104,6 +104,7 @@ class Chat:
         return told
 
     def _logprob(self, one: SaidToken) -> dict[str, Any]:
+        assert one.logprob is not None, "none is a prompt's"
         top = [self._token(token_id, logprob) for token_id, logprob in one.top]
         return self._token(one.token_id, one.logprob) | {"top_logprobs": top}
 

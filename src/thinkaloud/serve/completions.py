@@ -54,11 +54,11 @@ class Completions:
             choice["logprobs"] = self._logprobs(tokens.pop(index, ()), told.get(index, 0))
             if isinstance(event, Piece):
                 choice["text"] += event.text
-                told[index] = told.get(index, 0) + len(event.text)
             elif isinstance(event, Reply):
                 found.append(event)
                 self.service.measures.count(event)
                 choice["finish_reason"] = finish_of(event)
+            told[index] = told.get(index, 0) + len(choice["text"])
             yield None, head | {"choices": [choice]}
         if self.body.stream_options and self.body.stream_options.include_usage:
             yield None, head | {"choices": [], "usage": usage_of(found)}
@@ -73,8 +73,9 @@ class Completions:
         for one in tokens:
             text = spell(one.token_id).decode(errors="replace")
             told["tokens"].append(text)
-            told["token_logprobs"].append(finite(one.logprob))
-            told["top_logprobs"].append({spell(ident).decode(errors="replace"): finite(p) for ident, p in one.top})
+            top = {spell(ident).decode(errors="replace"): finite(p) for ident, p in one.top}
+            told["token_logprobs"].append(None if one.logprob is None else finite(one.logprob))
+            told["top_logprobs"].append(None if one.logprob is None else top)
             told["text_offset"].append(offset)
             offset += len(text)
         return told

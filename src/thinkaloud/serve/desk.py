@@ -171,6 +171,11 @@ class Desk:
         if most is not None and stream.prompt_tokens > most:
             stream.cancel()
             raise Fault(f"the conversation has {stream.prompt_tokens} tokens, and this server's limit is {most}")
+        if wish.scored:
+            scored = attempt(stream.tell_prompt)
+            if isinstance(scored, Exception):
+                stream.cancel()
+                raise scored
         return stream
 
     def _take(self, talk: Talk) -> None:

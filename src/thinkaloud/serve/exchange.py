@@ -25,6 +25,9 @@ class Wish:
     settings: Mapping[str, Any] = field(default_factory=dict)
     "how: as `ReasoningModel.stream` takes it, or `ReasoningModel.go_on` for a prompt"
 
+    scored: bool = False
+    "whether the prompt's own tokens are told too, with their log-probs"
+
     def open(self, model: ReasoningModel) -> ReplyStream:
         """Ask a model of ours. UserError for what it can't take."""
         if self.prompt is None:

@@ -34,6 +34,8 @@ class Limits:
     "most that one reply may ask for; None: as many as the context takes"
     choices: int = 16
     "replies that one request may ask for"
+    kept: int = 1000
+    "responses kept for those that go on from them; 0: none"
     drain_seconds: float = 30.0
     "how long replies under way may go on once the server is told to stop"
     tool_rounds: int = 8

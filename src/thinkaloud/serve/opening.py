@@ -16,6 +16,7 @@ from thinkaloud.rollouts.tools import Tool
 from thinkaloud.serve.desk import Desk
 from thinkaloud.serve.line import Gate, Limits
 from thinkaloud.serve.measures import Measures
+from thinkaloud.serve.memory import Memory
 from thinkaloud.serve.remote import Remote
 from thinkaloud.serve.visit import Service, Voice
 from thinkaloud.text import ChatTemplate, Tokenizer
@@ -85,6 +86,7 @@ def _service(
         calibration=None,
         tools={tool.name: tool for tool in tools},
         created=int(time.time()),
+        memory=Memory(limits.kept),
     )
 
 

@@ -123,12 +123,13 @@ class ResponseBody(Shape):
     "Ours: how much accuracy may be given away for a shorter thought."
     history: History | None = None
     "Ours: which earlier thoughts the model sees."
-    previous_response_id: None = None
-    "Nothing is stored: send the items of earlier turns along."
+    previous_response_id: str | None = None
+    "Goes on from that response, if it was stored."
     conversation: None = None
     prompt: None = None
     background: Literal[False] | None = None
-    store: Unused = None
+    store: bool | None = None
+    "Whether the response is kept for later ones, in this server's memory; yes by default."
     metadata: dict[str, str] | None = None
     "Comes back as it is."
     include: Unused = None

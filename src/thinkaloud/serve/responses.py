@@ -11,20 +11,34 @@ from typing import Any
 
 from thinkaloud.inference import Reply
 from thinkaloud.serve.chat import usage_of
+from thinkaloud.serve.exchange import Wish
 from thinkaloud.serve.faults import Fault
+from thinkaloud.serve.memory import Kept
 from thinkaloud.serve.response_shapes import ResponseBody
 from thinkaloud.serve.visit import Replies, Service
-from thinkaloud.text import Piece
+from thinkaloud.text import Message, Piece
 
 Event = tuple[str, dict[str, Any]]
-ECHOED = ("instructions", "max_output_tokens", "metadata", "model", "temperature", "top_p")
+ECHOED = ("instructions", "max_output_tokens", "metadata", "model", "previous_response_id", "temperature", "top_p")
+
+
+def earlier(body: ResponseBody, service: Service, who: str) -> Sequence[Message]:
+    """What was said before, where a response goes on from one that was stored. Fault 400 where that is not kept."""
+    if body.previous_response_id is None:
+        return ()
+    try:
+        return service.memory.find(body.previous_response_id, who).messages
+    except Fault as fault:
+        said = f"{fault}; send the items of earlier turns along"
+        raise Fault(said, param="previous_response_id", code="previous_response_not_found") from None
 
 
 class Responses:
     """One request's reply told in that shape."""
 
-    def __init__(self, body: ResponseBody, service: Service) -> None:
-        self.body, self.service = body, service
+    def __init__(self, body: ResponseBody, service: Service, wish: Wish, who: str) -> None:
+        """`wish` is what the body asks for, `who` the key that asks."""
+        self.body, self.service, self.wish, self.who = body, service, wish, who
 
     async def whole(self, replies: Replies, found: Sequence[Reply]) -> dict[str, Any]:
         """The body of a response."""
@@ -36,7 +50,7 @@ class Responses:
             if piece.text:
                 list(items.take(piece))
         list(items.end(_status(found[0])))
-        return self._response(replies, items.items, found[0])
+        return self._kept(self._response(replies, items.items, found[0]), found[0])
 
     @property
     def summary(self) -> str | None:
@@ -54,6 +68,7 @@ class Responses:
             "error": None,
             "incomplete_details": None,
             "output": output,
+            "store": self._stores,
             "parallel_tool_calls": body["parallel_tool_calls"] is not False,
             "reasoning": body["reasoning"] or {"effort": None, "summary": None},
             "text": body["text"] or {"format": {"type": "text"}},
@@ -75,6 +90,18 @@ class Responses:
                 response["incomplete_details"] = {"reason": "max_output_tokens"}
         return response
 
+    @property
+    def _stores(self) -> bool:
+        return self.body.store is not False and self.service.memory.keeps
+
+    def _kept(self, response: dict[str, Any], reply: Reply) -> dict[str, Any]:
+        """The response; what may go on from it is kept, unless that was not wished."""
+        if self._stores and reply.finish != "cancelled":
+            said = self.wish.messages[bool(self.body.instructions) :]
+            turn = Message("assistant", reply.answer, reply.thinking or None, reply.tool_calls)
+            self.service.memory.keep(Kept(who=self.who, messages=(*said, turn), body=response))
+        return response
+
     async def events(self, replies: Replies) -> AsyncIterator[tuple[str, Any]]:
         """The stream's events, numbered."""
         number, items = count(), Items(self.summary)
@@ -94,7 +121,7 @@ class Responses:
                 self.service.measures.count(event)
                 for one in items.end(_status(event)):
                     yield told(*one)
-                response = self._response(replies, items.items, event)
+                response = self._kept(self._response(replies, items.items, event), event)
                 yield told(f"response.{response['status']}", {"response": response})
         except Fault as fault:
             error = {"code": "server_error", "message": fault.body["error"]["message"]}

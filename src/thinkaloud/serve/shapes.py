@@ -222,7 +222,7 @@ class CompletionBody(Sampled):
     prompt: str | list[str] | list[int] | list[list[int]]
     "Text, or token ids; several prompts give several choices. Special tokens can be given as ids only."
     echo: bool | None = None
-    "Whether the text begins with the prompt."
+    "Whether the text begins with the prompt, and the log-probs with its tokens'."
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     "Log-probs of the tokens, with so many of the likeliest beside each."
     suffix: Unused = None

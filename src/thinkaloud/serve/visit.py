@@ -22,6 +22,7 @@ from thinkaloud.serve.exchange import Exchange, Said, Wish
 from thinkaloud.serve.faults import Fault, printable
 from thinkaloud.serve.line import Gate, Limits
 from thinkaloud.serve.measures import Measures
+from thinkaloud.serve.memory import Memory
 from thinkaloud.text import ChatTemplate
 
 Value = TypeVar("Value")
@@ -78,6 +79,8 @@ class Service:
     "what the server itself can run, by name"
     created: int
     "when the server started, in Unix seconds"
+    memory: Memory
+    "responses that others may go on from"
     closing: bool = False
     "whether it takes no more requests"
     under_way: int = 0

@@ -50,9 +50,9 @@ def chat_wishes(body: ChatBody, service: Service) -> list[Wish]:
     return _several([Message.from_dict(turn.model_dump()) for turn in body.messages], settings, body.n, service)
 
 
-def response_wishes(body: ResponseBody, service: Service) -> list[Wish]:
-    """The reply that a response asks for."""
-    messages = [Message("system", body.instructions)] if body.instructions else []
+def response_wishes(body: ResponseBody, service: Service, earlier: Sequence[Message]) -> list[Wish]:
+    """The reply that a response asks for, behind what was said earlier."""
+    messages = [*([Message("system", body.instructions)] if body.instructions else []), *earlier]
     messages += _of_items([Said(role="user", content=body.input)] if isinstance(body.input, str) else body.input)
     tools = [tool.model_dump(exclude_none=True, exclude={"type"}) for tool in body.tools or ()]
     choice = body.tool_choice
@@ -87,7 +87,9 @@ def completion_wishes(body: CompletionBody, service: Service) -> list[Wish]:
         raise Fault("the prompt is empty: give text or token ids", param="prompt")
     wishes = []
     for prompt in prompts:
-        wishes += [Wish(prompt=prompt, settings=_told(settings | {"sample": index})) for index in range(body.n or 1)]
+        each = [_told(settings | {"sample": index}) for index in range(body.n or 1)]
+        scored = bool(body.echo) and body.logprobs is not None
+        wishes += [Wish(prompt=prompt, settings=one, scored=scored) for one in each]
     return _bounded(wishes, service)
 
 

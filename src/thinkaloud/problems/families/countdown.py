@@ -15,6 +15,14 @@ from thinkaloud.problems.answers import lines_of
 from thinkaloud.problems.types import Demonstration, Family, Problem, Verdict, pieces, unique
 
 WORDINGS = ("Make {target} from {numbers}.", "Use {numbers} to make {target}.", "Make {target} with {numbers}")
+ASKED = tuple(
+    re.compile(
+        re.escape(wording)
+        .replace(r"\{target\}", "(?P<target>[1-9][0-9]?)")
+        .replace(r"\{numbers\}", "(?P<numbers>[1-9][0-9]?(?: [1-9][0-9]?)*)")
+    )
+    for wording in WORDINGS
+)
 SIGNS = ("+", "-", "x")
 MOST_NUMBER, MOST_VALUE = 12, 99
 LONGEST = 80
@@ -52,9 +60,21 @@ class Countdown(Family):
                 if target > 0 and target not in numbers:
                     break
         said = " ".join(map(str, numbers))
+        return self._asked(numbers, target, rng.choice(WORDINGS).format(target=target, numbers=said))
+
+    def recognise(self, question: str) -> Problem | None:
+        found = next(filter(None, (pattern.fullmatch(question) for pattern in ASKED)), None)
+        if found is None:
+            return None
+        numbers, target = [int(number) for number in found["numbers"].split(" ")], int(found["target"])
+        sound = len(numbers) in self.levels and max(numbers) <= MOST_NUMBER and target not in numbers
+        solved = sound and any(signs for line, signs in _search(numbers, target) if line.endswith(" yes"))
+        return self._asked(numbers, target, question) if solved else None
+
+    def _asked(self, numbers: list[int], target: int, question: str) -> Problem:
         return self.problem(
-            level=level,
-            question=rng.choice(WORDINGS).format(target=target, numbers=said),
+            level=len(numbers),
+            question=question,
             reference={"numbers": numbers, "target": target},
             canonical=f"{' '.join(map(str, sorted(numbers)))} = {target}",
         )

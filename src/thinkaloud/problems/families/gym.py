@@ -1,39 +1,23 @@
 """Gym: families of the reasoning-gym library behind our interface, scored exactly.
 
-Knows: how to draw their problems, refuse the unsound ones, distrust their partial credit, and work four of them step
-by step. Doesn't know: models, tokens, splits. The library is imported on first use (two seconds).
+Knows: how to draw four of them, read their questions back and work them step by step. Doesn't know: models, tokens,
+splits.
 """
 
-import contextlib
-import functools
-import io
 import json
+import math
 import random
 import re
 import string
-import warnings
 from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
-from thinkaloud.base.errors import UserError
 from thinkaloud.problems.answers import cut_short, guesses, lines_of
+from thinkaloud.problems.families.gym_library import INDICES, exact_score, gym_dataset
 from thinkaloud.problems.types import Demonstration, Family, Problem, Verdict, unique
 
-BLOCKED = {
-    "composite": "it mixes other families, so that nothing says which verifier applies",
-    "boxnet": "it has no reference answer",
-    "graph_color": "it has no reference answer",
-    "rubiks_cube": "it has no reference answer",
-    "rush_hour": "it has no reference answer",
-    "game_of_life_halting": "its scorer gives full reward to wrong answers",
-    "knight_swap": "one seed does not give the same problem twice",
-    "list_functions": "one seed does not give the same problem twice",
-    "futoshiki": "one problem takes a fifth of a second to generate",
-}
 HASTY_LINES = 2
-FULL_SCORE = 0.99
-INDICES = 2**31
 LEGS = {
     0: "snake, sea slug, jellyfish, flatworm, leech",
     2: "chicken, bird, human, duck",
@@ -45,42 +29,9 @@ LEGS = {
     14: "woodlouse",
 }
 MOST_EACH = 4
+MOST_NUMBER = 60
 MOST_LEGS = 5 * MOST_EACH * 14
 LEGS_OF = {animal: legs for legs, animals in LEGS.items() for animal in animals.split(", ")}
-
-
-def gym_dataset(name: str, **options: int) -> Any:
-    """The reasoning-gym dataset of that name, made once a set of options; a UserError says why one is refused."""
-    if name in BLOCKED:
-        raise UserError(f"reasoning-gym's {name} is refused: {BLOCKED[name]}; take another one, such as chain_sum")
-    return _dataset(name, tuple(sorted(options.items())))
-
-
-@functools.cache
-def _dataset(name: str, options: tuple[tuple[str, int], ...]) -> Any:
-    with _silence():
-        import reasoning_gym  # type: ignore[import-untyped, unused-ignore]
-        from reasoning_gym.factory import DATASETS  # type: ignore[import-untyped, unused-ignore]
-
-        if name not in DATASETS:
-            raise UserError(f"reasoning-gym has no dataset {name!r}; take one of its own names, such as chain_sum")
-        return reasoning_gym.create_dataset(name, seed=0, size=INDICES, **dict(options))
-
-
-def exact_score(dataset: Any, answer: str, entry: dict[str, Any]) -> Verdict:
-    """Right only at full score and when the answer, stripped, is no longer than the reference answer.
-
-    The library gives part of the reward to an answer with text around it, and reads "1,2" as 12.
-    """
-    stripped = answer.strip(" \t\r\n*`'\"").rstrip(".")
-    if not 0 < len(stripped) <= len(entry["answer"]):
-        return Verdict.wrong("length")
-    try:
-        with _silence():
-            score = float(dataset.score_answer(stripped, entry))
-    except Exception:  # Scorers of the library raise errors of many kinds on text that they did not foresee.
-        return Verdict.wrong("unreadable")
-    return Verdict.right() if score >= FULL_SCORE else Verdict.wrong("different")
 
 
 class GymFamily(Family):
@@ -89,6 +40,12 @@ class GymFamily(Family):
     dataset: str
     "Name in reasoning-gym."
     ways: tuple[str, ...] = ("careful", "hasty")
+    asked: re.Pattern[str]
+    "The question; its group is what is asked of."
+
+    @abstractmethod
+    def read(self, said: str) -> tuple[int, str, dict[str, Any]] | None:
+        """Level, answer and metadata of what is asked of; None where no problem asks it."""
 
     @abstractmethod
     def options(self, level: int) -> dict[str, int]:
@@ -109,6 +66,20 @@ class GymFamily(Family):
             level=level,
             question=entry["question"].strip(),
             reference={"answer": entry["answer"], "metadata": metadata},
+            canonical=self.canonical(metadata),
+        )
+
+    def recognise(self, question: str) -> Problem | None:
+        """The problem; of the library's metadata it has what `steps` and `canonical` need."""
+        found = self.asked.fullmatch(question)
+        read = self.read(found[1]) if found else None
+        if read is None:
+            return None
+        level, answer, metadata = read
+        return self.problem(
+            level=level,
+            question=question,
+            reference={"answer": answer, "metadata": metadata},
             canonical=self.canonical(metadata),
         )
 
@@ -138,6 +109,7 @@ class ChainSum(GymFamily):
     name = "gym_chain_sum"
     dataset = "chain_sum"
     levels = (3, 4, 5, 6)
+    asked = re.compile(r"State the final answer to the following arithmetic problem: ([0-9](?: [+-] [0-9])+) =")
     words = unique(
         ["State", " the", " final", " answer", " to", " following", " arithmetic", " problem", ":"]
         + [" +", " -", " =", "-", "\n", "guess"]
@@ -147,6 +119,12 @@ class ChainSum(GymFamily):
 
     def options(self, level: int) -> dict[str, int]:
         return {"min_terms": level, "max_terms": level, "min_digits": 1, "max_digits": 1}
+
+    def read(self, said: str) -> tuple[int, str, dict[str, Any]] | None:
+        numbers = [int(one) for one in re.sub(r"([+-]) ", r"\1", said).split(" ")]
+        if len(numbers) not in self.levels:
+            return None
+        return len(numbers), str(sum(numbers)), {"expression": said}
 
     def canonical(self, metadata: dict[str, Any]) -> str:
         return str(metadata["expression"])
@@ -166,6 +144,10 @@ class GreatestCommonDivisor(GymFamily):
     name = "gym_gcd"
     dataset = "gcd"
     levels = (2, 3, 4)
+    asked = re.compile(
+        r"Find the Greatest Common Divisor \(GCD\) of these numbers: ([1-9][0-9]?(?:, [1-9][0-9]?)+)\. "
+        r"Give only the GCD as your final answer\."
+    )
     words = unique(
         ["Find", " the", " Greatest", " Common", " Divisor", " (", "GCD", ")", " of", " these", " numbers", ":", ","]
         + [".", " Give", " only", " GCD", " as", " your", " final", " answer", " mod", " =", "\n", "guess"]
@@ -174,7 +156,13 @@ class GreatestCommonDivisor(GymFamily):
     )
 
     def options(self, level: int) -> dict[str, int]:
-        return {"min_numbers": level, "max_numbers": level, "max_value": 60}
+        return {"min_numbers": level, "max_numbers": level, "max_value": MOST_NUMBER}
+
+    def read(self, said: str) -> tuple[int, str, dict[str, Any]] | None:
+        numbers = [int(one) for one in said.split(", ")]
+        if len(numbers) not in self.levels or max(numbers) > MOST_NUMBER:
+            return None
+        return len(numbers), str(math.gcd(*numbers)), {"numbers": numbers}
 
     def canonical(self, metadata: dict[str, Any]) -> str:
         return " ".join(map(str, sorted(metadata["numbers"])))
@@ -194,6 +182,10 @@ class LegCounting(GymFamily):
     dataset = "leg_counting"
     levels = (2, 3, 4)
     beyond = (5,)
+    asked = re.compile(
+        r"Your task is to count how many legs there are in total when given a list of animals\.\n\n"
+        r"Now, how many legs are there in total if you have ([1-9a-z, ]+)\?"
+    )
     words = unique(
         ["Your", " task", " is", " to", " count", " how", " many", " legs", " there", " are", " in", " total"]
         + [" when", " given", " a", " list", " of", " animals", ".", "Now", ",", " if", " you", " have", "?"]
@@ -205,6 +197,20 @@ class LegCounting(GymFamily):
 
     def options(self, level: int) -> dict[str, int]:
         return {"min_animals": level, "max_animals": level, "max_instances": MOST_EACH}
+
+    def read(self, said: str) -> tuple[int, str, dict[str, Any]] | None:
+        animals: dict[str, int] = {}
+        for one in said.split(", "):
+            count, _, name = one.partition(" ")
+            animal = name if count == "1" else name.removesuffix("s")
+            if one != _counted(int(count) if count.isdecimal() else 0, animal) or animal not in LEGS_OF:
+                return None
+            animals[animal] = int(count)
+        known = len(animals) == said.count(", ") + 1 and len(animals) in (*self.levels, *self.beyond)
+        if not known or max(animals.values()) > MOST_EACH:
+            return None
+        total = sum(count * LEGS_OF[animal] for animal, count in animals.items())
+        return len(animals), str(total), {"animals": animals}
 
     def canonical(self, metadata: dict[str, Any]) -> str:
         return ", ".join(f"{count} {animal}" for animal, count in sorted(metadata["animals"].items()))
@@ -224,7 +230,7 @@ class LegCounting(GymFamily):
             changed, count = rng.choice(list(counts)), rng.randint(1, MOST_EACH)
             total += (count - counts[changed]) * LEGS_OF[changed]
             counts[changed] = count
-        listed = ", ".join(f"{count} {animal}{'s' if count > 1 else ''}" for animal, count in counts.items())
+        listed = ", ".join(_counted(count, animal) for animal, count in counts.items())
         before, _ = problem.question.rsplit(" you have ", 1)
         metadata = {**problem.reference["metadata"], "animals": counts, "total_legs": total}
         return self.problem(
@@ -239,7 +245,7 @@ class LegCounting(GymFamily):
         for animal, count in metadata["animals"].items():
             legs = LEGS_OF[animal]
             total += count * legs
-            yield f"{count} {animal}{'s' if count > 1 else ''} x {legs} = {count * legs}, total {total}"
+            yield f"{_counted(count, animal)} x {legs} = {count * legs}, total {total}"
 
 
 class SpellBackward(GymFamily):
@@ -249,6 +255,7 @@ class SpellBackward(GymFamily):
     dataset = "spell_backward"
     levels = (3, 4, 5, 6)
     ways = ("careful",)
+    asked = re.compile(r"Spell this word backward \(example: sun -> nus\): ([A-Za-z0-9]+)")
     words = unique(
         ["Spell", " this", " word", " backward", " (", "example", ":", " sun", " ->", " nus", "):", "\n"]
         + [" " + letter for letter in string.ascii_lowercase]
@@ -257,6 +264,9 @@ class SpellBackward(GymFamily):
 
     def options(self, level: int) -> dict[str, int]:
         return {"min_word_len": level, "max_word_len": level}
+
+    def read(self, said: str) -> tuple[int, str, dict[str, Any]] | None:
+        return (len(said), said[::-1], {"word": said}) if len(said) in self.levels else None
 
     def canonical(self, metadata: dict[str, Any]) -> str:
         return str(metadata["word"])
@@ -271,14 +281,10 @@ class SpellBackward(GymFamily):
         return "careful" if spelt else "other"
 
 
+def _counted(count: int, animal: str) -> str:
+    return f"{count} {animal}{'s' if count > 1 else ''}"
+
+
 def _shape(line: str) -> str:
     """A line with every number, signed or not, as #."""
     return re.sub(r"-?[0-9]+", "#", line)
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Keeps what the library prints and warns of from the user's screen."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield

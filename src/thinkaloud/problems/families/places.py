@@ -42,12 +42,19 @@ class Places(Family):
         row = rng.sample(NAMES, level)
         before, after, asked = rng.choice(WORDINGS)
         clauses = [rng.choice((before, after)).format(one=one, other=other) for one, other in _growing(row, rng)]
-        return self.problem(
-            level=level,
-            question=f"{rng.choice((', ', '. ')).join(clauses)}. {asked}",
-            reference=row,
-            canonical=" ".join(row),
-        )
+        return self._asked(row, f"{rng.choice((', ', '. ')).join(clauses)}. {asked}")
+
+    def recognise(self, question: str) -> Problem | None:
+        row: list[str] = []
+        for one, other in compared(question):
+            if row and other != row[0] and one != row[-1]:
+                return None
+            row = [*row, other] if row and one == row[-1] else [one, *row] if row else [one, other]
+        known = len(row) in self.levels and len(set(row)) == len(row) and set(row) <= set(NAMES)
+        return self._asked(row, question) if known and _is_worded(question) else None
+
+    def _asked(self, row: list[str], question: str) -> Problem:
+        return self.problem(level=len(row), question=question, reference=row, canonical=" ".join(row))
 
     def demonstrate(self, problem: Problem, way: str, rng: random.Random) -> Demonstration:
         assert way in self.ways, way
@@ -89,3 +96,13 @@ def compared(question: str) -> list[tuple[str, str]]:
     for one, said, other in COMPARED.findall(question):
         pairs.append((one, other) if said in ("left", "before", "taller") else (other, one))
     return pairs
+
+
+def _is_worded(question: str) -> bool:
+    """Whether a question is sentences of one wording, all joined in the same way, and nothing else."""
+    for before, after, last in WORDINGS:
+        clause = "|".join(wording.format(one=r"\w+", other=r"\w+") for wording in (before, after))
+        joined = "|".join(rf"(?:{clause})(?:{join}(?:{clause}))*" for join in (", ", r"\. "))
+        if question.endswith(f". {last}") and re.fullmatch(joined, question.removesuffix(f". {last}")):
+            return True
+    return False

@@ -3,6 +3,7 @@
 Knows: how to set, solve, demonstrate and judge this one kind of problem. Doesn't know: models, tokens, splits.
 """
 
+import functools
 import random
 import re
 from itertools import accumulate
@@ -57,6 +58,9 @@ QUESTIONS = (
 MOST_VALUE, MOST_CHANGE, SPELT = 60, 20, 0.25
 LINE = re.compile(r"[0-9]{1,3} [+-] [0-9]{1,2} = [0-9]{1,3}")
 SYLLABLES = tuple(consonant + vowel for consonant in "bcdfghjklmnprstvwz" for vowel in "aeiou")
+MADE_UP = re.compile(r"(?:[bcdfghjklmnprstvwz][aeiou]){2,3}[nrl]?")
+PLACES = {"count": "[1-9][0-9]?", "name": "[A-Z][a-z]+", "things": "[a-z]+", "who": "[A-Za-z]+", "other": "[A-Z][a-z]+"}
+"What may stand where a wording leaves a place."
 
 
 class Stories(Family):
@@ -86,10 +90,19 @@ class Stories(Family):
             fits = [n for n in range(-MOST_CHANGE, MOST_CHANGE + 1) if n and 0 <= value + n <= MOST_VALUE]
             changes.append(rng.choice([n for n in fits if (n > 0) == (rng.random() < 0.5)] or fits))
             value += changes[-1]
+        return self._asked(start, changes, _told(start, changes, rng))
+
+    def recognise(self, question: str) -> Problem | None:
+        start, *changes = _read(question) or (0,)
+        values = list(accumulate(changes, initial=start))
+        sound = len(changes) in self.levels and start and all(0 <= value <= MOST_VALUE for value in values)
+        return self._asked(start, changes, question) if sound else None
+
+    def _asked(self, start: int, changes: list[int], question: str) -> Problem:
         return self.problem(
-            level=level,
-            question=_told(start, changes, rng),
-            reference=value,
+            level=len(changes),
+            question=question,
+            reference=start + sum(changes),
             canonical=" ".join([str(start), *(f"{change:+d}" for change in changes)]),
         )
 
@@ -146,3 +159,48 @@ def _shared(clause: str, who: str, rng: random.Random) -> str:
 def made_up(rng: random.Random) -> str:
     """A word that nobody has heard."""
     return "".join(rng.choices(SYLLABLES, k=rng.randint(2, 3))) + rng.choice(("", "", "n", "r", "l"))
+
+
+def _read(question: str) -> tuple[int, ...] | None:
+    """Start and changes of a story; None unless all its sentences are ours and speak of one person and one thing."""
+    told, _, asked = question.rpartition(". ")
+    opening, *sentences = told.split(". ")
+    opening, _, shared = opening.partition(" and ")
+    begun = _fits(OPENINGS, f"{opening}.")
+    if begun is None or not (begun["things"] in THINGS or MADE_UP.fullmatch(begun["things"].removesuffix("s"))):
+        return None
+    name, things = begun["name"], begun["things"]
+    clauses = [shared] if shared else []
+    for sentence in sentences:
+        link = max((one for one in LINKS if sentence.startswith(one)), key=len)
+        clauses += sentence.removeprefix(link).split(" and ", 1)
+    for who, names in (("she", SHE), ("he", HE)):
+        spoken = [one.format(name=name, who=who, things=things) for one in QUESTIONS]
+        changes = [_change(clause, name, who) for clause in clauses]
+        if asked in spoken and (name in names or MADE_UP.fullmatch(name.lower())) and all(changes):
+            return int(begun["count"]), *changes
+    return None
+
+
+def _change(clause: str, name: str, who: str) -> int:
+    """What a clause adds; 0 if it is none of ours, or not about this person. It may have lost its subject."""
+    said = {clause, clause[:1].lower() + clause[1:], f"{who} {clause}"}
+    found = {0}
+    for sign, wordings in ((1, GAINS), (-1, LOSSES)):
+        for fit in filter(None, (_fits(wordings, one) for one in said)):
+            one_of_ours = fit.get("other", SHE[0]) in SHE + HE and fit.get("other") != name
+            if fit.get("who", who) in (who, name) and one_of_ours and int(fit["count"]) <= MOST_CHANGE:
+                found.add(sign * int(fit["count"]))
+    return max(found, key=abs) if len(found) == 2 else 0
+
+
+def _fits(wordings: tuple[str, ...], text: str) -> dict[str, str] | None:
+    """What stands in the places of the wording that a text has."""
+    matches = (pattern.fullmatch(text) for pattern in _patterns(wordings))
+    return next((match.groupdict() for match in matches if match), None)
+
+
+@functools.cache
+def _patterns(wordings: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
+    places = {name: f"(?P<{name}>{pattern})" for name, pattern in PLACES.items()}
+    return tuple(re.compile(wording.replace(".", r"\.").format(**places)) for wording in wordings)

@@ -1,0 +1,59 @@
+"""A server in a process of its own, for benchmarks: started, found, ended; and the processes that it has started."""
+
+import os
+import re
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """A server that runs."""
+
+    url: str
+    "its /v1"
+    process: subprocess.Popen[str]
+    "it"
+
+    @property
+    def resident(self) -> float:
+        """Memory that it holds now, in MiB."""
+        pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
+        return int(pages) * resource.getpagesize() / 2**20
+
+
+@contextmanager
+def served(*arguments: str) -> Iterator[Served]:
+    """`thinkaloud serve` with these arguments at a free port; AssertionError unless it ends well."""
+    command = [sys.executable, "-m", "thinkaloud", "serve", *arguments, "--port", "0"]
+    environment = os.environ | {"COLUMNS": "200"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        found = re.search(r"http://\S+:\d+/v1", process.stdout.readline())
+        assert found is not None, "the server did not start"
+        try:
+            yield Served(url=found[0], process=process)
+        finally:
+            process.terminate()
+    assert process.returncode == 0, f"the server ended with {process.returncode}"
+
+
+def offspring(process: int) -> list[int]:
+    """The processes that a process has started, and those that they have, the youngest last."""
+    parents = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            after_name = (folder / "stat").read_text().rpartition(")")[2].split()
+        except OSError:  # it has ended
+            continue
+        if after_name[0] != "Z":
+            parents[int(folder.name)] = int(after_name[1])
+    found: Sequence[int] = [process]
+    while more := [child for child, parent in parents.items() if parent in found and child not in found]:
+        found = [*found, *sorted(more)]
+    return list(found[1:])
