@@ -186,7 +186,9 @@ def test_the_trained_model_is_a_whole_checkpoint(tmp_path: Path, brought_model: 
     measured = [read_json(tmp_path / "run" / "evaluations" / f"{name}.json") for name in ("before", "rl")]
     assert [one["model"] for one in measured] == ["before", "rl"]
     assert measured[0]["problems"][0]["id"] == measured[1]["problems"][0]["id"]
-    assert read_json(folder.parent / "ledger.json")["evaluation_tokens"] > 0
+    taken = {part: tokens for part, (tokens, _) in read_json(folder.parent / "measured.json").items()}
+    assert taken["before"] >= len(measured[0]["problems"]) and taken["rl"] >= len(measured[1]["problems"])
+    assert read_json(folder.parent / "ledger.json")["evaluation_tokens"] == sum(taken.values())
 
 
 def test_transformers_opens_what_was_trained(tmp_path: Path, brought_model: Path, file: Path) -> None:
