@@ -37,10 +37,11 @@ from thinkaloud.train.batches import Sample, batches
 from thinkaloud.train.brought import brought
 from thinkaloud.train.data import demonstrations
 from thinkaloud.train.pace import Pace
-from thinkaloud.train.pipeline import announce, gather, prepare, statuses_of
+from thinkaloud.train.pipeline import announce, gather, prepare
 from thinkaloud.train.policy import logprobs_of
 from thinkaloud.train.recipe import Recipe
 from thinkaloud.train.stage import Stage
+from thinkaloud.train.status import statuses_of
 from thinkaloud.train.worker import run_stage
 
 torch.set_num_threads(1)
@@ -395,15 +396,15 @@ def test_the_time_that_is_left_goes_by_replies_where_those_end_a_stage(
     recipe = recipe_for(tmp_path / "run", brought_model, file, {"one": settings, "two": {**settings, "init": "one"}})
     prepare(recipe)
     one, two = statuses = statuses_of(recipe)
-    assert one.budget == 1000 * 24 and one.measuring == pytest.approx(2 * two.measuring) and two.measuring > 0
+    assert one.work.measuring == 2 * two.work.measuring > 0
     now = [0.0]
     pace = Pace(lambda: now[0])
     lines = Lines(pace)
     for share, seconds in ((0.02, 30.0), (0.04, 40.0)):  # the first step is slow; then 2 % take 10 seconds
         one.state, one.progress, one.seconds = "training", share, seconds
         said = lines.update(statuses)
-    training, measuring = 500.0, one.measuring / one.budget * 500
-    assert pace.left(one, statuses) == pytest.approx(480 + measuring)
+    training, measuring = 500.0, one.work.measuring / (4 * 1000 + one.work.looks) * 500
+    assert pace.left(one, statuses) == pytest.approx(480 + measuring), "a reply costs a quarter of one that is learnt"
     assert pace.left(two, statuses) == pytest.approx(training + measuring / 2)
     assert "at the pace of the first steps about" in said[-1]
     one.progress, one.seconds = 0.06, 50.0

@@ -10,10 +10,11 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from thinkaloud.base.errors import UserError
-from thinkaloud.train.pipeline import StageStatus, train
+from thinkaloud.train.pipeline import train
 from thinkaloud.train.recipe import Recipe, StudySettings
 from thinkaloud.train.stage import stage_folder
 from thinkaloud.train.stages import GivenSettings, StageSettings
+from thinkaloud.train.status import StageStatus
 
 STAGE = TypeAdapter[StageSettings](StageSettings)
 
