@@ -187,9 +187,16 @@ def test_the_trained_model_is_a_whole_checkpoint(tmp_path: Path, brought_model: 
     measured = [read_json(tmp_path / "run" / "evaluations" / f"{name}.json") for name in ("before", "rl")]
     assert [one["model"] for one in measured] == ["before", "rl"]
     assert measured[0]["problems"][0]["id"] == measured[1]["problems"][0]["id"]
+    ledger, size = read_json(folder.parent / "ledger.json"), load_model(brought_model).size
+    own = (
+        0 if lora is None else sum(value.numel() for value in load_file(adapter / "adapter_model.safetensors").values())
+    )
+    trained = 6 * size if lora is None else 4 * size + 6 * own  # frozen weights need no gradient of their own
+    processed = ledger["prompt_tokens"] + ledger["generated_tokens"]
+    assert ledger["compute_flops"] == ledger["update_tokens"] * trained + processed * 2 * size
     taken = {part: tokens for part, (tokens, _) in read_json(folder.parent / "measured.json").items()}
     assert taken["before"] >= len(measured[0]["problems"]) and taken["rl"] >= len(measured[1]["problems"])
-    assert read_json(folder.parent / "ledger.json")["evaluation_tokens"] == sum(taken.values())
+    assert ledger["evaluation_tokens"] == sum(taken.values())
 
 
 def test_transformers_opens_what_was_trained(tmp_path: Path, brought_model: Path, file: Path) -> None:

@@ -353,7 +353,7 @@ def test_a_journal_that_was_cut_back_and_has_grown_is_read_anew(tmp_path: Path) 
 def test_the_time_left_is_right_within_a_factor_of_one_and_a_half(recipe: str) -> None:
     """From the first tenth on, or within a twentieth of the whole: runs as `tests/traces.py` recorded them."""
     trace = read_json(TESTS / "fixtures" / f"trace_{recipe}.json")
-    whole = trace["looks"][-1][0]
+    whole = trace["whole"]
     looks = [one for one in estimates(trace) if one[0] >= whole / 10]
     assert len(looks) > 30
     for now, left, said in looks:

@@ -32,8 +32,7 @@ def look(status: StageStatus) -> list[Any]:
 
 def record(standings: Iterator[list[StageStatus]]) -> dict[str, Any]:
     """Watch to the end."""
-    began, stages, looks, known = monotonic(), list[dict[str, Any]](), list[list[Any]](), dict[int, list[Any]]()
-    statuses: list[StageStatus] = []
+    began, stages, seen = monotonic(), list[dict[str, Any]](), list[tuple[float, list[Any]]]()
     for statuses in standings:
         if not stages:
             places = {status.folder: number for number, status in enumerate(statuses)}
@@ -48,21 +47,20 @@ def record(standings: Iterator[list[StageStatus]]) -> dict[str, Any]:
                 }
                 for status in statuses
             ]
-        now = monotonic() - began
-        if looks and now < looks[-1][0] * (1 + 1 / LOOKS) and all(one.state != "done" for one in statuses):
-            continue
-        if looks and now < looks[-1][0] + 0.5:
-            continue
-        looks.append([round(now, 2), _changed(statuses, known)])
-    looks.append([round(monotonic() - began, 2), _changed(statuses, known)])
-    return {"stages": stages, "looks": looks}
+        seen.append((monotonic() - began, [look(status) for status in statuses]))
+    return {"stages": stages, "looks": thinned(seen), "whole": round(monotonic() - began, 2)}
 
 
-def _changed(statuses: list[StageStatus], known: dict[int, list[Any]]) -> dict[str, list[Any]]:
-    fresh = {number: look(status) for number, status in enumerate(statuses)}
-    changed = {str(number): seen for number, seen in fresh.items() if known.get(number) != seen}
-    known.update(fresh)
-    return changed
+def thinned(seen: list[tuple[float, list[Any]]]) -> list[list[Any]]:
+    """About LOOKS moments, and every one at which a stage begins, is trained or is done: what has changed at each."""
+    looks, kept = list[list[Any]](), list[Any]()
+    apart, states = seen[-1][0] / LOOKS, list[str]()
+    for now, stood in seen:
+        if now >= (looks[-1][0] + apart if looks else 0) or states != [one[0] for one in stood]:
+            changed = {str(n): one for n, one in enumerate(stood) if n >= len(kept) or kept[n] != one}
+            looks.append([round(now, 2), changed])
+            kept, states = stood, [one[0] for one in stood]
+    return looks
 
 
 def replay(trace: dict[str, Any]) -> Iterator[tuple[float, list[StageStatus]]]:
@@ -83,11 +81,11 @@ def replay(trace: dict[str, Any]) -> Iterator[tuple[float, list[StageStatus]]]:
 
 def estimates(trace: dict[str, Any]) -> Iterator[tuple[float, float, float | None]]:
     """At each moment the time so far, the time that was left, and what the pace said of it."""
-    now, end = 0.0, trace["looks"][-1][0]
+    now = 0.0
     pace = Pace(lambda: now)
     for now, statuses in replay(trace):
         pace.observe(statuses)
-        yield now, end - now, pace.all_left(statuses)
+        yield now, trace["whole"] - now, pace.all_left(statuses)
 
 
 def main() -> None:
