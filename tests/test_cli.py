@@ -33,7 +33,7 @@ from thinkaloud.inference.hub import BUNDLED
 from thinkaloud.reports.evaluation import evaluation_table, numbers
 from thinkaloud.reports.load import Evaluation, evaluation_of
 from thinkaloud.text import Message, Piece
-from thinkaloud.train.pace import Pace
+from thinkaloud.train.pace import BESIDES, Pace
 from thinkaloud.train.pipeline import prepare
 from thinkaloud.train.recipe import Recipe
 from thinkaloud.train.status import StageStatus, Work
@@ -225,12 +225,12 @@ def test_pace_counts_waiting_stages_and_those_side_by_side() -> None:
     pace.observe([*running, *waiting])
     assert pace.left(running[0], running) == pytest.approx(5.0)
     assert pace.left(waiting[0], [*running, *waiting]) == pytest.approx(10.0)
-    assert pace.left(waiting[1], [*running, *waiting]) == pytest.approx(10.0), "no speed of its kind: that of others"
-    assert pace.all_left([*running, *waiting]) == pytest.approx(5 + 10)
+    assert pace.left(waiting[1], [*running, *waiting]) == pytest.approx(BESIDES * 10), "no speed of its kind"
+    assert pace.all_left([*running, *waiting]) == pytest.approx(5 + BESIDES * 10)
     waiting[1].needs = frozenset([waiting[0].folder])
-    assert pace.all_left([*running, *waiting]) == pytest.approx(5 + 10 + 10), "one after the other"
+    assert pace.all_left([*running, *waiting]) == pytest.approx(5 + 10 + BESIDES * 10), "one after the other"
     waiting[1].needs = frozenset([Path("elsewhere")])
-    assert pace.all_left([*running, *waiting]) == pytest.approx(5 + 10), "what is none of these is there already"
+    assert pace.all_left([*running, *waiting]) == pytest.approx(5 + BESIDES * 10), "what is none of these is there"
     running[0].work, waiting[0].work = Work(budget=1000.0, measuring=20), Work(budget=1000.0, measuring=80)
     running[0].state, running[0].progress, running[0].seconds = "measuring", 1.0, 17.0
     pace.observe([*running, *waiting])
@@ -248,13 +248,13 @@ def test_a_kind_that_has_told_nothing_is_reckoned_by_replies_on_dev_problems() -
     pace.observe([one, two])
     one.progress, one.seconds = 0.6, 10.0 + 5.0 + 0.5 * 100 * 0.1  # 500 tokens, half of the learning curve's replies
     trained, sampled, watched, measured = 30 * 24 * 0.01, 30 * 0.1, 10 * 0.1, 50 * 0.1
-    assert pace.left(two, [one, two]) == pytest.approx(trained + sampled + watched + measured)
+    assert pace.left(two, [one, two]) == pytest.approx(BESIDES * (trained + sampled + watched + measured))
     two.state, two.progress, two.seconds = "training", 0.1, 2.0
     pace.observe([one, two])
     two.progress, two.seconds = 0.6, 2.0 + 0.5 * 2 * (trained + sampled + watched)
     again = status("think_rl", "waiting", rollouts=30, measuring=50, looks=10)
     again.run = Path("runs/other")
-    expected = 2 * (trained + sampled + watched) + measured
+    expected = 2 * (trained + sampled + watched) + BESIDES * measured
     assert pace.left(again, [one, two, again]) == pytest.approx(expected), "twice as long, as the other seed's"
 
 

@@ -351,10 +351,10 @@ def test_a_journal_that_was_cut_back_and_has_grown_is_read_anew(tmp_path: Path) 
 
 @pytest.mark.parametrize("recipe", ["smoke", "qwq"])
 def test_the_time_left_is_right_within_a_factor_of_one_and_a_half(recipe: str) -> None:
-    """From the first tenth on, or within a twentieth of the whole: runs as `tests/traces.py` recorded them."""
-    trace = read_json(TESTS / "fixtures" / f"trace_{recipe}.json")
-    whole = trace["whole"]
-    looks = [one for one in estimates(trace) if one[0] >= whole / 10]
-    assert len(looks) > 30
+    """From the first tenth on, or within a tenth of the whole: `tests/traces.py` of runs on a machine that was busy."""
+    record = read_json(TESTS / "fixtures" / f"trace_{recipe}.json")
+    whole = record["seconds"]
+    looks = [(now, left, said) for now, left, said in estimates(record) if now >= whole / 10 and said is not None]
+    assert len(looks) > 300 and looks[0][0] < 0.2 * whole
     for now, left, said in looks:
-        assert said is not None and (said / 1.5 <= left <= said * 1.5 or abs(left - said) <= whole / 20), f"at {now} s"
+        assert said / 1.5 <= left <= said * 1.5 or abs(left - said) <= whole / 10, f"at {now} s"

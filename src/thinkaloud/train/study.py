@@ -43,10 +43,10 @@ def seeded(recipe: Recipe, seeds: Sequence[int]) -> list[Recipe]:
 
 
 def _taken_over(recipe: Recipe, run: Path) -> dict[str, StageSettings]:
-    """The cold starts of the study's families as another run trains them."""
-    starts = [f"{family}.start" for family in recipe.study.families]
-    shared = {name: recipe.stages[name].model_dump(include={"families", "budget", "max_tokens"}) for name in starts}
-    return {name: GivenSettings(kind="given", stage=stage_folder(run, name), **shared[name]) for name in starts}
+    """The cold starts as another run trains them."""
+    known = {"families", "thinking", "budget", "max_tokens"}
+    starts = {name: stage.model_dump(include=known) for name, stage in recipe.stages.items() if stage.init is None}
+    return {name: GivenSettings(kind="given", stage=stage_folder(run, name), **kept) for name, kept in starts.items()}
 
 
 def arms_of(recipe: Recipe) -> dict[str, StageSettings]:
