@@ -26,7 +26,7 @@ from thinkaloud.train import pipeline, rft
 from thinkaloud.train.worker import run_stage
 from toys import TOYS, toy_recipe
 
-TIMES = {"seconds", "cpu_seconds", "evaluation_seconds", "repeated_tokens"}
+TIMES = {"seconds", "dev_seconds", "cpu_seconds", "evaluation_seconds", "repeated_tokens"}
 "Keys that may differ."
 LEFT_OUT = {"log.txt", "repeated.json", "measured.json", ".lock", "report.html", "live.html", "environment.json"}
 "Files that may."

@@ -33,9 +33,10 @@ from thinkaloud.inference.hub import BUNDLED
 from thinkaloud.reports.evaluation import evaluation_table, numbers
 from thinkaloud.reports.load import Evaluation, evaluation_of
 from thinkaloud.text import Message, Piece
-from thinkaloud.train.pace import Pace
-from thinkaloud.train.pipeline import StageStatus, prepare
+from thinkaloud.train.pace import BESIDES, Pace
+from thinkaloud.train.pipeline import prepare
 from thinkaloud.train.recipe import Recipe
+from thinkaloud.train.status import StageStatus, Work
 
 ROOT = Path(__file__).parents[1]
 SMOKE = ROOT / "recipes" / "smoke.toml"
@@ -189,7 +190,9 @@ def test_a_finished_run_is_told_and_not_touched(tmp_path: Path, capsys: pytest.C
 
 def status(name: str, state: str, progress: float = 0.0, **values: Any) -> StageStatus:
     kind = "rl" if name.endswith("_rl") else "sft"
-    made = StageStatus(run=Path("runs/demo"), name=name, kind=kind, budget=values.pop("budget", 1000.0))
+    told = {key: values.pop(key) for key in ("rollouts", "looks", "measuring") if key in values}
+    work = Work(budget=1000.0, sampling=0.25 if kind == "rl" else 0.0, **told)
+    made = StageStatus(run=Path("runs/demo"), name=name, kind=kind, work=work, places=2)
     made.state, made.progress, made.seconds = state, progress, values.pop("seconds", 0.0)
     made.row = values
     return made
@@ -222,17 +225,37 @@ def test_pace_counts_waiting_stages_and_those_side_by_side() -> None:
     pace.observe([*running, *waiting])
     assert pace.left(running[0], running) == pytest.approx(5.0)
     assert pace.left(waiting[0], [*running, *waiting]) == pytest.approx(10.0)
-    assert pace.left(waiting[1], [*running, *waiting]) == pytest.approx(15.0), "no speed of its kind: a dearer one"
-    assert pace.all_left([*running, *waiting]) == pytest.approx(5 + 15)
-    waiting[1].needs = frozenset(["think_sft"])
-    assert pace.all_left([*running, *waiting]) == pytest.approx(5 + 10 + 15), "one after the other"
-    waiting[1].needs = frozenset()
+    assert pace.left(waiting[1], [*running, *waiting]) == pytest.approx(BESIDES * 10), "no speed of its kind"
+    assert pace.all_left([*running, *waiting]) == pytest.approx(5 + BESIDES * 10)
+    waiting[1].needs = frozenset([waiting[0].folder])
+    assert pace.all_left([*running, *waiting]) == pytest.approx(5 + 10 + BESIDES * 10), "one after the other"
+    waiting[1].needs = frozenset([Path("elsewhere")])
+    assert pace.all_left([*running, *waiting]) == pytest.approx(5 + BESIDES * 10), "what is none of these is there"
+    running[0].work, waiting[0].work = Work(budget=1000.0, measuring=20), Work(budget=1000.0, measuring=80)
     running[0].state, running[0].progress, running[0].seconds = "measuring", 1.0, 17.0
     pace.observe([*running, *waiting])
     clock.now = 6.0
     running[0].state = "done"
     pace.observe([*running, *waiting])
-    assert pace.left(waiting[0], [*running, *waiting]) == pytest.approx(10.0 + 6.0), "measuring takes time too"
+    assert pace.left(waiting[0], [*running, *waiting]) == pytest.approx(10.0 + 4 * 6.0), "measuring takes time too"
+
+
+def test_a_kind_that_has_told_nothing_is_reckoned_by_replies_on_dev_problems() -> None:
+    """Fine-tuning takes 0.01 s a token, a reply of 24 tokens 0.1 s; a stage of 30 replies costs 1 and 1/3 a token."""
+    pace = Pace(Clock())
+    one = status("think", "training", 0.1, seconds=10.0, dev_seconds=2.0, dev_problems=20, dev_tokens=24.0, looks=100)
+    two = status("think_rl", "waiting", rollouts=30, measuring=50, looks=10)
+    pace.observe([one, two])
+    one.progress, one.seconds = 0.6, 10.0 + 5.0 + 0.5 * 100 * 0.1  # 500 tokens, half of the learning curve's replies
+    trained, sampled, watched, measured = 30 * 24 * 0.01, 30 * 0.1, 10 * 0.1, 50 * 0.1
+    assert pace.left(two, [one, two]) == pytest.approx(BESIDES * (trained + sampled + watched + measured))
+    two.state, two.progress, two.seconds = "training", 0.1, 2.0
+    pace.observe([one, two])
+    two.progress, two.seconds = 0.6, 2.0 + 0.5 * 2 * (trained + sampled + watched)
+    again = status("think_rl", "waiting", rollouts=30, measuring=50, looks=10)
+    again.run = Path("runs/other")
+    expected = 2 * (trained + sampled + watched) + BESIDES * measured
+    assert pace.left(again, [one, two, again]) == pytest.approx(expected), "twice as long, as the other seed's"
 
 
 def test_plain_lines_tell_start_tenths_measuring_and_end() -> None:

@@ -504,6 +504,19 @@ def test_seeds_share_cold_starts_in_turn() -> None:
                 assert start.stage == stage_folder(first.run.dir, f"{family}.start")
 
 
+def test_seeds_share_cold_starts_of_any_name_and_keep_how_they_think() -> None:
+    raw = study_recipe({}).model_dump(mode="json", exclude_none=True)
+    raw["study"] = {"starts": 1}
+    raw["stages"] = {
+        "direct": {"kind": "sft", "budget": 10, "thinking": False},
+        "rl": {"kind": "rl", "budget": 10, "init": "direct"},
+    }
+    one, other = seeded(parse_settings(Recipe, raw, "test"), [1, 2])
+    assert [stage.kind for stage in one.stages.values()] == ["sft", "rl"]
+    assert [stage.kind for stage in other.stages.values()] == ["given", "rl"]
+    assert not other.stages["direct"].thinking and other.stages["rl"] == one.stages["rl"]
+
+
 def test_a_stage_is_taken_over_with_its_model_and_ledger(tmp_path: Path) -> None:
     first = tiny_recipe(tmp_path / "first", {"start": {"kind": "sft", "budget": 300}})
     given = {"kind": "given", "budget": 300, "stage": str(stage_folder(first.run.dir, "start"))}

@@ -20,8 +20,8 @@ from thinkaloud.reports.drawing import colours_of
 from thinkaloud.reports.live import REFRESH, Standing, live_page, write_live
 from thinkaloud.reports.page import COLOURS
 from thinkaloud.reports.sketch import round_top, sketch, thinned
-from thinkaloud.train.pipeline import StageStatus
 from thinkaloud.train.recipe import Recipe, RunSettings
+from thinkaloud.train.status import StageStatus, Work
 from thinkaloud.train.telling import Telling, follow
 from thinkaloud.train.tracking import Tracking, check_tracker, numbers
 
@@ -134,7 +134,7 @@ def test_a_step_that_comes_again_replaces_what_came_after() -> None:
 
 def test_a_run_is_told_to_its_end_and_beyond_an_interruption(tmp_path: Path) -> None:
     settings = RunSettings(name="demo", dir=tmp_path, result="rl")
-    status = StageStatus(run=tmp_path, name="rl", kind="rl", budget=100.0, state="training")
+    status = StageStatus(run=tmp_path, name="rl", kind="rl", work=Work(budget=100.0), state="training")
 
     def told() -> str:
         return (tmp_path / "live.html").read_text()
@@ -155,7 +155,7 @@ def test_a_run_is_told_to_its_end_and_beyond_an_interruption(tmp_path: Path) -> 
 
 
 def test_a_status_keeps_what_nobody_has_taken_yet(tmp_path: Path) -> None:
-    status = StageStatus(run=tmp_path, name="rl", kind="rl", budget=1.0)
+    status = StageStatus(run=tmp_path, name="rl", kind="rl", work=Work(budget=1.0))
     status.folder.mkdir(parents=True)
     (status.folder / "metrics.jsonl").write_text('{"step": 1, "progress": 0.5}\n{"step": 2}\n{"st')
     status.update(running=True)

@@ -36,11 +36,12 @@ from thinkaloud.train.adapter import adapted, merged, without
 from thinkaloud.train.batches import Sample, batches
 from thinkaloud.train.brought import brought
 from thinkaloud.train.data import demonstrations
-from thinkaloud.train.pace import Pace
-from thinkaloud.train.pipeline import announce, gather, prepare, statuses_of
+from thinkaloud.train.pace import BESIDES, Pace
+from thinkaloud.train.pipeline import announce, gather, prepare
 from thinkaloud.train.policy import logprobs_of
 from thinkaloud.train.recipe import Recipe
 from thinkaloud.train.stage import Stage
+from thinkaloud.train.status import statuses_of
 from thinkaloud.train.worker import run_stage
 
 torch.set_num_threads(1)
@@ -186,7 +187,16 @@ def test_the_trained_model_is_a_whole_checkpoint(tmp_path: Path, brought_model: 
     measured = [read_json(tmp_path / "run" / "evaluations" / f"{name}.json") for name in ("before", "rl")]
     assert [one["model"] for one in measured] == ["before", "rl"]
     assert measured[0]["problems"][0]["id"] == measured[1]["problems"][0]["id"]
-    assert read_json(folder.parent / "ledger.json")["evaluation_tokens"] > 0
+    ledger, size = read_json(folder.parent / "ledger.json"), load_model(brought_model).size
+    own = (
+        0 if lora is None else sum(value.numel() for value in load_file(adapter / "adapter_model.safetensors").values())
+    )
+    trained = 6 * size if lora is None else 4 * size + 6 * own  # frozen weights need no gradient of their own
+    processed = ledger["prompt_tokens"] + ledger["generated_tokens"]
+    assert ledger["compute_flops"] == ledger["update_tokens"] * trained + processed * 2 * size
+    taken = {part: tokens for part, (tokens, _) in read_json(folder.parent / "measured.json").items()}
+    assert taken["before"] >= len(measured[0]["problems"]) and taken["rl"] >= len(measured[1]["problems"])
+    assert ledger["evaluation_tokens"] == sum(taken.values())
 
 
 def test_transformers_opens_what_was_trained(tmp_path: Path, brought_model: Path, file: Path) -> None:
@@ -393,15 +403,15 @@ def test_the_time_that_is_left_goes_by_replies_where_those_end_a_stage(
     recipe = recipe_for(tmp_path / "run", brought_model, file, {"one": settings, "two": {**settings, "init": "one"}})
     prepare(recipe)
     one, two = statuses = statuses_of(recipe)
-    assert one.budget == 1000 * 24 and one.measuring == pytest.approx(2 * two.measuring) and two.measuring > 0
+    assert one.work.measuring == 2 * two.work.measuring > 0
     now = [0.0]
     pace = Pace(lambda: now[0])
     lines = Lines(pace)
     for share, seconds in ((0.02, 30.0), (0.04, 40.0)):  # the first step is slow; then 2 % take 10 seconds
         one.state, one.progress, one.seconds = "training", share, seconds
         said = lines.update(statuses)
-    training, measuring = 500.0, one.measuring / one.budget * 500
-    assert pace.left(one, statuses) == pytest.approx(480 + measuring)
+    training, measuring = 500.0, BESIDES * one.work.measuring / (4 * 1000 + one.work.looks) * 500
+    assert pace.left(one, statuses) == pytest.approx(480 + measuring), "a reply costs a quarter of one that is learnt"
     assert pace.left(two, statuses) == pytest.approx(training + measuring / 2)
     assert "at the pace of the first steps about" in said[-1]
     one.progress, one.seconds = 0.06, 50.0

@@ -443,7 +443,7 @@ STAGES = ["start", "rl", "own", "rft"]
 
 def untimed(folder: Path) -> list[dict[str, Any]]:
     return [
-        {key: value for key, value in row.items() if key != "seconds"} for row in read_jsonl(folder / "metrics.jsonl")
+        {key: one for key, one in row.items() if "seconds" not in key} for row in read_jsonl(folder / "metrics.jsonl")
     ]
 
 

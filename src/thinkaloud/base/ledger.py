@@ -53,7 +53,8 @@ class Ledger:
     evaluation_tokens: int = 0
     "tokens processed to measure, not to train"
     compute_flops: float = 0.0
-    "6N per trained token + 2N per processed or generated token, N parameters; evaluation not counted"
+    "6N per trained token (4N + 6A where an adapter of A is) + 2N per processed or generated one, N parameters; \
+evaluation not counted"
     seconds: float = 0.0
     "wall time of training, its learning curve included"
     evaluation_seconds: float = 0.0

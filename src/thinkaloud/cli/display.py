@@ -14,7 +14,7 @@ from thinkaloud.cli.console import clean, duration, on_terminal
 from thinkaloud.train.pace import Pace
 
 if TYPE_CHECKING:
-    from thinkaloud.train.pipeline import StageStatus
+    from thinkaloud.train.status import StageStatus
 
 FAMILY = "dev_accuracy_"
 "A row's key for the accuracy on one family begins so."

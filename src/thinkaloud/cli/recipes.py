@@ -11,8 +11,8 @@ from thinkaloud.cli.console import out, resumable, say, say_table
 if TYPE_CHECKING:
     from thinkaloud.reports.findings import Finding
     from thinkaloud.reports.load import Run
-    from thinkaloud.train.pipeline import StageStatus
     from thinkaloud.train.recipe import Recipe
+    from thinkaloud.train.status import StageStatus
 
 TONES = {"yes": ("+", "green"), "no": ("-", "red"), "open": ("=", "yellow"), "missing": ("?", "dim")}
 "How a finding's tone is marked."

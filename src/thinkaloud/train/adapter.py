@@ -5,6 +5,7 @@ Knows: adapters, engines. Doesn't know: stages, losses. A model without an adapt
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,6 +17,9 @@ from thinkaloud.engine import Engine, can_quantise
 from thinkaloud.model import LoraConfig, Transformer, add_adapter, merge_adapter, save_adapter
 from thinkaloud.model.lora import LoraLinear
 from thinkaloud.model.weights import outline
+
+LORA = "lora_"
+"What the names of an adapter's tensors begin with."
 
 
 class LoraSettings(Settings):
@@ -53,12 +57,38 @@ def adapted(model: Transformer) -> bool:
     return any(isinstance(part, LoraLinear) for part in model.modules())
 
 
+@dataclass(frozen=True, kw_only=True)
+class Flops:
+    """What a token costs, in FLOP."""
+
+    trained: int
+    "forward, and backward as far as it is needed"
+    processed: int
+    "forward only: read, sampled, or held against a reference"
+
+    @property
+    def share(self) -> float:
+        """A trained token in training tokens: those of a model whose weights are all trained."""
+        return self.trained / (3 * self.processed)
+
+
+def flops_of(model: Transformer) -> Flops:
+    """6N a trained token and 2N a processed one, N parameters; with an adapter of A parameters 4N + 6A and 2N.
+
+    A frozen weight works forward (2N) and passes the gradient on (2N), but needs none of its own, which would be 2N
+    more. What is only processed runs on merged weights. Attention, norms and sampling are left out, as is usual.
+    """
+    adapter = sum(value.numel() for name, value in model.named_parameters() if name.rpartition(".")[2].startswith(LORA))
+    size = model.size - adapter
+    return Flops(trained=4 * size + 6 * adapter if adapter else 6 * size, processed=2 * size)
+
+
 def without(model: Transformer) -> Transformer:
     """The model with its adapter off: it shares all weights with it and takes no memory of its own."""
     plain = outline(model.config)
     for name, tensor in model.named_parameters():
         owner, _, leaf = name.rpartition(".")
-        if not leaf.startswith("lora_"):
+        if not leaf.startswith(LORA):
             setattr(plain.get_submodule(owner), leaf, nn.Parameter(tensor.detach(), requires_grad=False))
     plain.place_tables(model.head.device)
     return plain
@@ -73,7 +103,7 @@ def merged(model: Transformer) -> Iterator[tuple[str, Tensor]]:
         if isinstance(part, LoraLinear) and leaf == "weight":
             change = part.lora_B.float() @ part.lora_A.float()
             yield name, (tensor.float() + part.scale * change).to(tensor.dtype)
-        elif not leaf.startswith("lora_"):
+        elif not leaf.startswith(LORA):
             yield name, tensor
 
 

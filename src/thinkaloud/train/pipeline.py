@@ -3,95 +3,30 @@
 Progress is read from the stages' own journals, pulled by whoever draws it; nothing calls upwards.
 """
 
-import json
 import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from thinkaloud.base.config import load_settings, to_toml
 from thinkaloud.base.errors import UserError
-from thinkaloud.base.ledger import GENERATED, Ledger
+from thinkaloud.base.ledger import Ledger
 from thinkaloud.base.run import environment, locked, read_json, write_json, write_text
 from thinkaloud.reports import summarise, write_report
-from thinkaloud.train.brought import FILE, bring, brought, keep
+from thinkaloud.train.brought import FILE, bring, keep
 from thinkaloud.train.older import bring_up_to_date
 from thinkaloud.train.recipe import Recipe, check
 from thinkaloud.train.spending import spending, workers_of
 from thinkaloud.train.stage import stage_folder
-from thinkaloud.train.stages import GivenSettings, StageSettings
 from thinkaloud.train.start import check_start
+from thinkaloud.train.status import StageStatus, statuses_of
 from thinkaloud.train.telling import Telling
 from thinkaloud.train.tracking import check_tracker
 from thinkaloud.train.workers import Worker, free_worker
 
 POLL_SECONDS = 0.25
-
-
-@dataclass(kw_only=True)
-class StageStatus:
-    """Where one stage stands."""
-
-    run: Path
-    "its run's folder"
-    name: str
-    "its name"
-    kind: str
-    "sft, rl, rft or distil"
-    budget: float
-    "its compute in training tokens"
-    needs: frozenset[str] = frozenset()
-    "stages of its run that must be done before it"
-    measuring: float = 0.0
-    "about how much compute its measuring takes, in training tokens"
-    state: str = "waiting"
-    "waiting, training, measuring or done"
-    progress: float = 0.0
-    "share of the budget that is spent"
-    seconds: float = 0.0
-    "wall time of its training so far"
-    row: dict[str, Any] = field(default_factory=dict)
-    "newest value of everything it logged"
-    fresh: list[dict[str, Any]] = field(default_factory=list)
-    "rows that it logged since somebody emptied this list"
-    _read: int = 0
-
-    @property
-    def folder(self) -> Path:
-        """Its folder."""
-        return stage_folder(self.run, self.name)
-
-    def update(self, running: bool) -> None:
-        """Read what its journals say by now."""
-        if self.state == "done":
-            return
-        journal = self.folder / "metrics.jsonl"
-        if journal.exists():
-            rows = [json.loads(line) for line in self._lines(journal)]
-            self.fresh += rows
-            for row in rows:
-                self.row |= row
-            self.progress = self.row.get("progress", 0.0)
-            self.seconds = self.row.get("seconds", 0.0)
-        if (self.folder / "done.json").exists():
-            self.state, self.progress = "done", 1.0
-        elif running:
-            self.state = "measuring" if (self.folder / "ledger.json").exists() else "training"
-
-    def _lines(self, journal: Path) -> list[bytes]:
-        """The whole lines that were not read before; all of them where a stage went on from an earlier place."""
-        with journal.open("rb") as file:
-            file.seek(max(0, self._read - 1))
-            if self._read and file.read(1) != b"\n":  # it was cut back, and has grown since
-                self._read = 0
-                file.seek(0)
-            fresh = file.read()
-        whole = fresh.rfind(b"\n") + 1
-        self._read += whole
-        return fresh[:whole].splitlines()
 
 
 def prepare(recipe: Recipe) -> bool:
@@ -153,48 +88,7 @@ def train(recipes: Sequence[Recipe]) -> Iterator[list[StageStatus]]:
             gather(recipe)
 
 
-def statuses_of(recipe: Recipe) -> list[StageStatus]:
-    """The stages of a prepared run, all of them waiting."""
-    return [
-        StageStatus(
-            run=recipe.run.dir,
-            name=name,
-            kind=stage.kind,
-            budget=_work(stage),
-            needs=frozenset(stage.needs),
-            measuring=_measuring(recipe, stage),
-        )
-        for name, stage in recipe.stages.items()
-    ]
-
-
-def _work(stage: StageSettings) -> float:
-    """About how much compute a stage takes, in training tokens, for telling how long it will last."""
-    rollouts = getattr(stage, "rollouts", None)
-    return stage.budget if rollouts is None else min(stage.budget, float(rollouts * stage.max_tokens))
-
-
-def _measuring(recipe: Recipe, stage: StageSettings) -> float:
-    """The same of measuring a stage on sealed problems, a checkpoint's own evaluation included."""
-    settings, times = recipe.evaluation, 1 + (isinstance(recipe.model, str) and stage.init is None)
-    test = settings.test
-    if recipe.problems is not None:
-        test = min(test, len(brought(recipe.run.dir, "test")))
-    return times * GENERATED * test * settings.samples * stage.max_tokens
-
-
 def _run_stages(recipes: Sequence[Recipe], statuses: list[StageStatus]) -> Iterator[list[StageStatus]]:
-    needs = {
-        (recipe.run.dir, name): {(recipe.run.dir, needed) for needed in stage.needs}
-        for recipe in recipes
-        for name, stage in recipe.stages.items()
-    }
-    given = {
-        (recipe.run.dir, name): stage.stage
-        for recipe in recipes
-        for name, stage in recipe.stages.items()
-        if isinstance(stage, GivenSettings)
-    }
     most = max(map(workers_of, recipes), default=1)
     threads = {recipe.run.dir: recipe.run.threads for recipe in recipes}
     workers: list[Worker] = []
@@ -205,19 +99,17 @@ def _run_stages(recipes: Sequence[Recipe], statuses: list[StageStatus]) -> Itera
             running = {worker.stage for worker in workers if worker.stage is not None}
             for status in statuses:
                 status.update((status.run, status.name) in running)
-            done = {(status.run, status.name) for status in statuses if status.state == "done"} - running
-            if done.issuperset(needs):
+            if not running and all(status.state == "done" for status in statuses):
                 yield statuses
                 return
-            for key, needed in needs.items():
-                ready = key not in done and key not in running and needed <= done
-                ready = ready and (key not in given or (given[key] / "ledger.json").exists())
-                if ready and len(running) < most:
-                    free_worker(workers, threads[key[0]], stage_folder(*key) / "log.txt").give(*key)
+            for status in statuses:
+                key = (status.run, status.name)
+                if len(running) < most and key not in running and status.ready:
+                    free_worker(workers, threads[status.run], status.folder / "log.txt").give(*key)
                     running.add(key)
             if not running:
-                waiting = sorted(str(path) for key, path in given.items() if key not in done)
-                raise UserError(f"no run has trained {waiting[0]}, which a stage takes over: train it first")
+                waiting = next(status for status in statuses if status.state == "waiting")
+                raise UserError(f"no run has trained {min(waiting.needs)}, which a stage takes over: train it first")
             yield statuses
             time.sleep(POLL_SECONDS)
     finally:

@@ -102,7 +102,7 @@ class StudySettings(Settings):
     families: list[str] = []
     "families that the arms are tried on one by one; each starts from the stage FAMILY.start"
     starts: int = Field(default=0, ge=0)
-    "how many cold starts of each family are trained, by the first seeds; the others take them over in turn. 0: all"
+    "how often cold starts, stages without `init`, are trained, by the first seeds; others take them over. 0: always"
     sizes: list[int] = []
     "numbers of problems that an arm may see, one run each"
     arms: dict[str, dict[str, Any]] = {}

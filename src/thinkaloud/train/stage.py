@@ -22,7 +22,7 @@ from thinkaloud.rollouts import Ask, Rollout, Sampling, attempt, collect
 from thinkaloud.rollouts.collect import noise_seed, rows_of
 from thinkaloud.rollouts.judge import Judge
 from thinkaloud.train import checkpoints
-from thinkaloud.train.adapter import adapt, engine_of, fold, refresh, without
+from thinkaloud.train.adapter import adapt, engine_of, flops_of, fold, refresh, without
 from thinkaloud.train.average import Average
 from thinkaloud.train.batches import Sample, batches
 from thinkaloud.train.data import guarded, held_out, permutation, train_problems
@@ -58,6 +58,7 @@ class Stage:
         self.model = self._first_weights().requires_grad_(True)
         if self.settings.lora is not None:
             adapt(self.model, self.settings.lora, noise_seed(recipe.run.seed, name, "adapter"))
+        self.flops = flops_of(self.model)
         self.engine = self.sampler = engine_of(self.model)
         self.judge: Judge | None = None
         self.optimiser = Optimiser(self.model, self.settings.optimiser)
@@ -180,8 +181,8 @@ class Stage:
     def spend(self, *, trained: int = 0, processed: int = 0) -> None:
         """Account for tokens trained on, and processed or generated."""
         self.ledger.update_tokens += trained
-        self.spent += trained + processed * GENERATED
-        self.ledger.compute_flops += self.model.size * (6 * trained + 2 * processed)
+        self.spent += trained * self.flops.share + processed * GENERATED
+        self.ledger.compute_flops += trained * self.flops.trained + processed * self.flops.processed
 
     # --- what it tells ---
 
@@ -223,23 +224,19 @@ class Stage:
 
     def _log(self, row: dict[str, Any]) -> None:
         self._tick()
-        head = {
-            "stage": self.name,
-            "kind": self.settings.kind,
-            "step": self.step,
-            "progress": round(self.progress, 4),
-            "seconds": round(self.ledger.seconds, 2),
-            "spent": round(self.spent, 3),
-            "rollouts": self.ledger.rollouts,
-            "generated_tokens": self.ledger.generated_tokens,
-            "update_tokens": self.ledger.update_tokens,
-        }
+        head = {"stage": self.name, "kind": self.settings.kind, "step": self.step, "progress": round(self.progress, 4)}
+        head |= {"seconds": round(self.ledger.seconds, 2), "spent": round(self.spent, 3)}
+        head |= {name: getattr(self.ledger, name) for name in ("rollouts", "generated_tokens", "update_tokens")}
         self.rows.append(head | {key: plain(value) for key, value in row.items()})
         self._metrics_journal.write(self.rows[-1:])
 
     def _measure(self) -> dict[str, Any]:
         """The dev problems answered once each: a point of the learning curve."""
-        return curve_point(self._answers(self.dev, self.settings.max_tokens)) if self.dev else {}
+        if not self.dev:
+            return {}
+        began = time.perf_counter()
+        point = curve_point(self._answers(self.dev, self.settings.max_tokens))
+        return {**point, "dev_seconds": time.perf_counter() - began}
 
     def _look(self) -> dict[str, float]:
         """What the guard sees; the first look is what later ones are held against."""

@@ -29,7 +29,7 @@ class _StageSettings(Settings):
     thinking: bool = True
     "whether the model thinks before it answers"
     budget: float = Field(gt=0)
-    "most compute in training tokens: a trained token counts 1, a processed or generated one 1/3 (6N against 2N)"
+    "most compute in training tokens: a trained token counts 1 (about 2/3 with `lora`), a processed or sampled one 1/3"
     batch_tokens: int = 4096
     "tokens of one fine-tuning step"
     pass_tokens: int = Field(default=2048, ge=1)

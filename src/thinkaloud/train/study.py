@@ -10,10 +10,11 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from thinkaloud.base.errors import UserError
-from thinkaloud.train.pipeline import StageStatus, train
+from thinkaloud.train.pipeline import train
 from thinkaloud.train.recipe import Recipe, StudySettings
 from thinkaloud.train.stage import stage_folder
 from thinkaloud.train.stages import GivenSettings, StageSettings
+from thinkaloud.train.status import StageStatus
 
 STAGE = TypeAdapter[StageSettings](StageSettings)
 
@@ -42,10 +43,10 @@ def seeded(recipe: Recipe, seeds: Sequence[int]) -> list[Recipe]:
 
 
 def _taken_over(recipe: Recipe, run: Path) -> dict[str, StageSettings]:
-    """The cold starts of the study's families as another run trains them."""
-    starts = [f"{family}.start" for family in recipe.study.families]
-    shared = {name: recipe.stages[name].model_dump(include={"families", "budget", "max_tokens"}) for name in starts}
-    return {name: GivenSettings(kind="given", stage=stage_folder(run, name), **shared[name]) for name in starts}
+    """The cold starts as another run trains them."""
+    known = {"families", "thinking", "budget", "max_tokens"}
+    starts = {name: stage.model_dump(include=known) for name, stage in recipe.stages.items() if stage.init is None}
+    return {name: GivenSettings(kind="given", stage=stage_folder(run, name), **kept) for name, kept in starts.items()}
 
 
 def arms_of(recipe: Recipe) -> dict[str, StageSettings]:

@@ -15,7 +15,7 @@ from thinkaloud.train.recipe import RunSettings
 from thinkaloud.train.tracking import Tracking
 
 if TYPE_CHECKING:
-    from thinkaloud.train.pipeline import StageStatus
+    from thinkaloud.train.status import StageStatus
 
 EVERY = 3.0
 "Seconds between two looks; ten times as long as a look takes, where that is more."

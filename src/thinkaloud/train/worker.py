@@ -104,11 +104,7 @@ def measure(run: Path, recipe: Recipe, name: str) -> None:
     probe = held_out(recipe, "test", probe_count, wanted)  # the first ones of each family's
 
     def measured(
-        problems: list[Problem],
-        *,
-        budget: int | None = None,
-        samples: int = settings.samples,
-        who: Engine = engine,
+        who: Engine, problems: list[Problem], *, budget: int | None = None, samples: int = settings.samples
     ) -> dict[str, Any]:
         sampling = Sampling(
             thinking=wanted.thinking,
@@ -119,28 +115,30 @@ def measure(run: Path, recipe: Recipe, name: str) -> None:
         )
         return evaluate(who, template, problems, sampling, seed=recipe.run.seed)
 
-    def curve() -> dict[str, Any]:
+    def curve(who: Engine) -> dict[str, Any]:
         whole = read_json(run / "evaluations" / f"{name}.json")  # same problems, same noise: measured already
         chosen = {problem.id for problem in probe}
         unlimited = {**whole, "problems": [entry for entry in whole["problems"] if entry["id"] in chosen]}
-        return {"budgets": {str(b): measured(probe, budget=b) for b in settings.budgets} | {"none": unlimited}}
+        return {"budgets": {str(b): measured(who, probe, budget=b) for b in settings.budgets} | {"none": unlimited}}
 
-    parts: dict[str, Callable[[], dict[str, Any]]] = {name: lambda: measured(test)}
-    if name == next((one for one, stage in recipe.stages.items() if stage.init is None), None):
-        source = folder_of(recipe)
-        parts |= {} if source is None else {START: lambda: measured(test, who=Engine(opened(source, recipe)))}
+    parts: dict[str, Callable[[Engine], dict[str, Any]]] = {name: lambda who: measured(who, test)}
+    source = folder_of(recipe)
+    if source is not None and name == next((one for one, stage in recipe.stages.items() if stage.init is None), None):
+        parts[START] = parts[name]
     beyond = held_out(recipe, "test", settings.beyond, wanted, beyond=True)
     if beyond:
-        parts[f"{name}-beyond"] = lambda: measured(beyond)
+        parts[f"{name}-beyond"] = lambda who: measured(who, beyond)
     if name in settings.probe:
-        parts |= {f"{name}-vote": lambda: measured(probe, samples=settings.votes), f"{name}-budget": curve}
+        parts[f"{name}-vote"] = lambda who: measured(who, probe, samples=settings.votes)
+        parts[f"{name}-budget"] = curve
     for part, result in parts.items():
         target = run / "evaluations" / f"{part}.json"
         if target.exists():
             continue
-        started, before = time.perf_counter(), engine.prefilled_tokens + engine.generated_tokens
-        found = {"model": START if part == START else name, **result()}
-        tokens = engine.prefilled_tokens + engine.generated_tokens - before
+        who = Engine(opened(source, recipe)) if part == START and source is not None else engine
+        started, before = time.perf_counter(), who.prefilled_tokens + who.generated_tokens
+        found = {"model": START if part == START else name, **result(who)}
+        tokens = who.prefilled_tokens + who.generated_tokens - before
         _account(folder, part, tokens, time.perf_counter() - started)
         write_json(target, found)
 
