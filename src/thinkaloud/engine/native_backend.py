@@ -65,8 +65,9 @@ def memory_bandwidth() -> float:
 
 def threads_here() -> int:
     """The threads that PyTorch uses; where it is not loaded, those that it would."""
-    if "torch" in sys.modules:
-        return int(sys.modules["torch"].get_num_threads())
+    told = getattr(sys.modules.get("torch"), "get_num_threads", None)  # none while it is being imported, too
+    if told is not None:
+        return int(told())
     wished = os.environ.get("OMP_NUM_THREADS", "")
     return int(wished) if wished.isdecimal() and int(wished) > 0 else allowed_cores()
 
