@@ -448,6 +448,11 @@ def test_no_kind_of_talk_is_a_question_of_a_family() -> None:
             assert too_large(problem.question), problem.question
 
 
+def test_no_sentence_makes_a_number_one_token() -> None:
+    """Of a number that is one token no digit can be added: the first bundled model could not add its own example."""
+    assert not [word for word in Talk().words if any(map(str.isdigit, word))]
+
+
 def too_large(question: str) -> bool:
     """Whether a sum has more digits than the family works with, a product two long numbers, a difference a sign."""
     numbers = [int(number) for number in re.findall("[0-9]+", question)]
