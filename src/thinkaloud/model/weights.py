@@ -68,6 +68,11 @@ def as_llama(model: Transformer) -> Transformer:
     return twin
 
 
+def as_published(model: Transformer, folder: Path) -> Transformer:
+    """The model with all parameters that config.json in `folder` names: zero biases are left out where it is read."""
+    return as_llama(model) if ModelConfig.load(folder).output_bias and not model.config.output_bias else model
+
+
 def default_dtype(checkpoint: Checkpoint) -> torch.dtype:
     """bfloat16 for a large checkpoint that is stored in it, else float32: exactness is cheap where a model is small."""
     small = weight_count(checkpoint.config) <= SMALL
