@@ -38,10 +38,12 @@ def asked(
 ) -> list[Rollout]:
     """One judged reply to each problem."""
     wish = model.defaults
+    prompts = (model.template.prompt(one.messages, thinking=thinking) for one in problems)
+    room = model.transformer.config.max_position_embeddings - max(map(len, prompts))
     sampling = Sampling(
         thinking=thinking,
         budget=budget,
-        max_tokens=LONGEST,
+        max_tokens=min(LONGEST, room),
         temperature=wish.temperature,
         top_p=wish.top_p,
         top_k=wish.top_k,

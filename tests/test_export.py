@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 
 from own_runs import RL, checkpoint
 from thinkaloud import load
@@ -169,6 +170,14 @@ def lora_run(tmp_path: Path, base: Path, *, named: bool = True) -> Path:
     save_adapter(model, stage / "adapter", config, base=str(base) if named else None)
     shutil.copytree(base, folder / "model")
     return folder
+
+
+def test_what_was_exported_keeps_its_zero_biases(tmp_path: Path) -> None:
+    """Its config.json names biases everywhere in attention; where it is read those that are zero are left out."""
+    assert run(["export", str(BUNDLED), str(tmp_path / "again")]) == 0
+    kept, again = (load_file(folder / "model.safetensors") for folder in (BUNDLED, tmp_path / "again"))
+    assert kept.keys() == again.keys() and any(name.endswith("o_proj.bias") for name in again)
+    assert all(torch.equal(kept[name], again[name]) for name in kept)
 
 
 def test_an_adapter_alone_is_what_peft_opens(tmp_path: Path) -> None:

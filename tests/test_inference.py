@@ -77,6 +77,20 @@ def test_the_bundled_model_is_small_and_mostly_right() -> None:
         assert right >= 7, family
 
 
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [
+        ("What is 347 + 85?", "432"),
+        ("347 + 85", "432"),
+        ("what's 12 * 7?", "84"),
+        ("Calculate 9 - 4.", "5"),
+        ("2+2", "4"),
+    ],
+)
+def test_the_bundled_model_adds_what_people_type(typed: str, value: str) -> None:
+    assert load().ask(typed, seed=1).answer == value
+
+
 @pytest.mark.parametrize("said", ["Hello!", "What is the capital of France?", "Wie spät ist es?", "zzz\n\nqqq"])
 def test_the_bundled_model_makes_up_no_answer_to_what_it_never_learnt(said: str) -> None:
     assert load().ask(said, seed=1).answer in ANSWERS.values()

@@ -66,7 +66,7 @@ def write_whole(source: Path, folder: Path, dtype: str, adapter: str | None) -> 
     from thinkaloud.inference import loading
     from thinkaloud.inference.publish import keep_published, keep_tokenizer, misread, spell_sampling
     from thinkaloud.model import Checkpoint, save_model
-    from thinkaloud.model.weights import as_llama
+    from thinkaloud.model.weights import as_llama, as_published
     from thinkaloud.reports.card import Published
     from thinkaloud.train.start import template_in
 
@@ -80,7 +80,7 @@ def write_whole(source: Path, folder: Path, dtype: str, adapter: str | None) -> 
     loaded = "bfloat16" if kept == "bfloat16" and adapter is None else "float32"
     transformer = loading.open_transformer(source, dtype=loaded, adapter=adapter)
     other = misread(source)
-    written = as_llama(transformer) if other else transformer
+    written = as_llama(transformer) if other else as_published(transformer, source)
     save_model(written, folder, eos_token_id=eos, pad_token_id=pad, dtype=getattr(torch, kept))
     if other:
         keep_tokenizer(source, folder, template)

@@ -64,6 +64,11 @@ def as_llama(model: Transformer) -> Transformer:
     return twin
 
 
+def as_published(model: Transformer, folder: Path) -> Transformer:
+    """The model with all parameters that config.json in `folder` names: zero biases are left out where it is read."""
+    return as_llama(model) if ModelConfig.load(folder).output_bias and not model.config.output_bias else model
+
+
 def save_model(
     model: Transformer, folder: Path, *, eos_token_id: int, pad_token_id: int, dtype: torch.dtype | None = None
 ) -> None:

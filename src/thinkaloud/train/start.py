@@ -13,6 +13,7 @@ from thinkaloud.inference.defaults import end_ids, upbringing_of
 from thinkaloud.inference.hub import locate
 from thinkaloud.inference.publish import keep_published
 from thinkaloud.model import ModelConfig, Transformer, load_model, save_model
+from thinkaloud.model.weights import as_published
 from thinkaloud.reports.findings import START
 from thinkaloud.rollouts.collect import noise_seed
 from thinkaloud.text import ChatTemplate, Tokenizer
@@ -97,8 +98,9 @@ def save_trained(model: Transformer, template: ChatTemplate, folder: Path, recip
     names, known = tokenizer.special_names, list(recipe.families)
     eos, pad = (tokenizer.id_of(names.get(role, "")) for role in ("eos_token", "pad_token"))
     eos = min(template.stop_ids) if eos is None else eos
-    save_model(model, folder, eos_token_id=eos, pad_token_id=eos if pad is None else pad)
     source = folder_of(recipe)
+    written = model if source is None else as_published(model, source)
+    save_model(written, folder, eos_token_id=eos, pad_token_id=eos if pad is None else pad)
     if source is None:
         tokenizer.save(folder)
         write_json(folder / "thinkaloud.json", {"families": known, "turns": 1})

@@ -13,6 +13,7 @@ from pathlib import Path
 from thinkaloud.problems.families.stories import made_up
 
 FILE = Path(__file__).with_suffix(".toml")
+ASKING = ("What is ", "What's ", "", "Calculate ", "How much is ")
 
 
 @functools.cache
@@ -26,6 +27,7 @@ def greeting(rng: random.Random) -> str:
     both = rng.choice(texts()["greetings"]) + (
         rng.choice((", ", " ", "! ")) + rng.choice(texts()["greetings"]) if rng.random() < 0.2 else ""
     )
+    both = both.replace("{}", made_up(rng).capitalize())
     return _said(both + _called(rng, texts()["to_whom"]), rng)
 
 
@@ -72,10 +74,13 @@ def near_miss(rng: random.Random) -> str:
     words = f"{name} has {low} {things}: finds 3, loses 2. How many?".split()
     return rng.choice(
         (
-            f"What is {big} {rng.choice('+-x')} {rng.randint(10_000, 10**9)}?",
-            f"What is {high} {rng.choice(('/', 'divided by', ':', '^', 'mod'))} {low}?",
+            f"{rng.choice(ASKING)}{big} {rng.choice('+-x')} {rng.randint(10_000, 10**9)}?",
+            f"{rng.choice(ASKING)}{low} - {low + high}{rng.choice(('', '?', ' ='))}",
+            f"{rng.choice(ASKING)}{low} + {high} + {rng.randint(2, 99)}",
+            f"Multiply {high} by {rng.randint(11, 999)}.",
+            f"{rng.choice(ASKING)}{high} {rng.choice(('/', 'divided by', ':', '^', 'mod'))} {low}?",
             f"What is {low}.{rng.randint(1, 99)} {rng.choice('+-x')} {high}.{rng.randint(1, 9)}?",
-            f"What is {high} x {rng.randint(11, 999)}?",
+            f"{rng.choice(ASKING)}{high} {rng.choice('x*')} {rng.randint(11, 999)}?",
             f"What is the {rng.choice(('square root', 'sine', 'half', 'logarithm', 'cube'))} of {high}?",
             f"What is {low} % of {high}?",
             f"Solve {low}{rng.choice('xyz')} + {high} = {big}",

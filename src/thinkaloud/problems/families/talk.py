@@ -13,10 +13,10 @@ from thinkaloud.problems.types import Demonstration, Family, Problem, Verdict, p
 ANSWERS = {
     "hello": "Hello! I am a very small model. Ask me for a sum, a word problem or a puzzle.",
     "thanks": "You are welcome! Ask me the next one.",
-    "about": "I am thinkaloud, a very small model that thinks before it answers. I can add and multiply, "
-    "solve short word problems, follow cups and put people in order. Try: What is 347 + 85?",
+    "about": "I am thinkaloud, a very small model that thinks before it answers. I can add, subtract and multiply, "
+    "solve short word problems, follow cups and put people in order. Try a sum of two numbers.",
     "bye": "Goodbye! Come back with a sum or a puzzle.",
-    "outside": "I have not learnt that. I am a very small model: try a sum such as 347 + 85, or a short word problem.",
+    "outside": "I have not learnt that. I am a very small model: try a sum of two numbers, or a short word problem.",
 }
 "The only right answer to each kind of input."
 THOUGHTS = {"hello": "a greeting", "thanks": "thanks", "about": "about me", "bye": "a goodbye", "outside": "not learnt"}
