@@ -111,11 +111,11 @@ def inspect_ai(url: str, problems: Sequence[Problem], folder: Path) -> Said:
 
 
 def choices(count: int) -> list[dict[str, Any]]:
-    """Sums as they stand in thoughts, each with four ends."""
+    """Sums as they stand in thoughts, each with four ends; lm-eval puts the space before them."""
     docs = []
     for index in range(count):
         first, other = 1 + index % 17, 1 + index * 7 % 9
-        ends = [f" {first + other + off}" for off in (0, 1, 2, 3)]
+        ends = [str(first + other + off) for off in (0, 1, 2, 3)]
         turn = index % 4
         docs.append({"question": f"{first} + {other} =", "choices": ends[turn:] + ends[:turn], "gold": -turn % 4})
     return docs
@@ -132,7 +132,7 @@ def chosen(model: ReasoningModel, url: str, docs: Sequence[Mapping[str, Any]], f
     same, right, gap = 0, 0, 0.0
     for one, doc in zip(found, docs, strict=True):
         theirs = [float(pair[0][0]) for pair in one["resps"]]
-        mine = [likelihood(model, doc["question"], end) for end in doc["choices"]]
+        mine = [likelihood(model, doc["question"], f" {end}") for end in doc["choices"]]
         best = mine.index(max(mine)) == doc["gold"]
         same += (one["acc"] == 1.0) == best
         right += best

@@ -304,7 +304,7 @@ def test_it_is_looked_at(live: Live) -> None:
     told = httpx2.get(live.root + "/metrics").text
     assert 'thinkaloud_tokens_total{kind="answer"}' in told
     assert 'thinkaloud_requests_total{endpoint="/v1/chat/completions",status="200"}' in told
-    schema = httpx2.get(live.root + "/openapi.json").json()
+    schema = httpx2.get(live.root + "/openapi.json", timeout=60).json()
     assert {"/v1/chat/completions", "/v1/responses", "/v1/completions", "/v1/models"} <= set(schema["paths"])
     assert httpx2.get(live.root + "/").headers["x-content-type-options"] == "nosniff"
 
