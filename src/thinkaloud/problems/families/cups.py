@@ -44,7 +44,8 @@ class Cups(Family):
         """The cups named anew, and the balls exchanged or not: the answer goes along."""
         named = dict(zip(CUPS, rng.sample(CUPS, len(CUPS)), strict=True))
         red, blue, *swaps = ("".join(sorted(named[cup] for cup in part)) for part in problem.canonical.split())
-        return self._asked(*rng.sample((red, blue), 2), swaps)
+        first, other = rng.sample((red, blue), 2)
+        return self._asked(first, other, swaps)
 
     def recognise(self, question: str) -> Problem | None:
         found = QUESTION.fullmatch(question)
