@@ -195,6 +195,23 @@ def test_variants_by_arithmetic_of_their_own(seed: int) -> None:
             assert total_of(name, one.question) == known, one.question
 
 
+@settings(max_examples=200, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_a_variant_of_cups_by_moving_balls(seed: int) -> None:
+    """A row of five places whose contents change places, as the question says."""
+    rng = random.Random(seed)
+    family = FAMILIES["cups"]
+    problem = family.generate(rng, rng.choice(family.levels))
+    varied = family.variant(problem, rng)
+    red, blue = re.findall(r"under ([A-E])", varied.question)
+    under = {red: "red", blue: "blue"}
+    swaps = re.findall(r"\b([A-E])([A-E])\b", varied.question)
+    for one, other in swaps:
+        under[one], under[other] = under.get(other, ""), under.get(one, "")
+    assert {ball: cup for cup, ball in under.items() if ball} == varied.reference
+    assert len(swaps) == problem.level == varied.level
+
+
 def total_of(name: str, question: str) -> int:
     """What a question adds up to; of pairs, what two of its numbers must."""
     numbers = [int(number) for number in re.findall(r"[0-9]+", question)]
@@ -213,7 +230,7 @@ def total_of(name: str, question: str) -> int:
 
 def test_variants_are_others_where_a_family_has_such() -> None:
     rng = random.Random(1)
-    for name in ("chains", "pairs", "gym_leg_counting"):
+    for name in ("chains", "pairs", "gym_leg_counting", "cups"):
         family = FAMILIES[name]
         problems = [family.generate(rng, family.levels[-1]) for _ in range(20)]
         assert sum(family.variant(problem, rng).question != problem.question for problem in problems) > 15

@@ -21,7 +21,7 @@ from thinkaloud.reports import (
     write_report,
     write_study,
 )
-from thinkaloud.reports.findings import control_findings, lift, thinking
+from thinkaloud.reports.findings import control_findings, data, lift, thinking
 from thinkaloud.reports.load import Evaluation, Graded, majority_right, share_right
 from thinkaloud.reports.monologue import length, ways
 from thinkaloud.reports.study import study_markdown
@@ -187,6 +187,37 @@ def test_a_control_that_wins_or_ties_is_said_to(tmp_path: Path) -> None:
     tie = load_run(write_run(tmp_path / "tie", skill=changed(think_sft=SKILL["think_rl"])))
     assert "a tie with RL, no clear winner" in control_findings(tie)[0].headline
     assert control_findings(tie)[0].tone == "open"
+
+
+@pytest.mark.parametrize(
+    ("plain_skill", "fewer", "words", "tone"),
+    [
+        (0.92, True, "not worse by more than a point", "yes"),
+        (0.70, True, "better", "yes"),
+        (0.92, False, "not worse by more than a point", "open"),
+        (0.99, True, "clearly worse", "no"),
+    ],
+)
+def test_few_problems_beside_many(tmp_path: Path, plain_skill: float, fewer: bool, words: str, tone: str) -> None:
+    skill = changed(think_grpo={"cups": plain_skill}, think_rl={"cups": 0.92})
+    path = write_run(tmp_path / "run", skill=skill, count=1000)
+    ledger = json.loads((path / "ledger.json").read_text())
+    if fewer:
+        ledger["stages"]["think_rl"] |= {"unique_problems": 32, "variants": 700}
+    (path / "ledger.json").write_text(json.dumps(ledger))
+    if plain_skill == 0.92:  # the same replies: no difference, but for chance
+        same = (path / "evaluations/think_rl.json").read_text().replace('"model": "think_rl"', '"model": "think_grpo"')
+        (path / "evaluations/think_grpo.json").write_text(same)
+    (found,) = data(load_run(path))
+    assert found.headline.endswith(f": {words}.") and found.tone == tone
+    assert f"Our recipe met {'32' if fewer else '9,000'} problems, the R1 recipe 9,000: " in found.headline
+    assert "Rollouts: 40 k against 40 k, 1.00 times as many." in found.details
+    assert ("Variants" in found.details[-1]) == fewer
+    assert "A fraction of the data" in plain(write_report(path))
+
+
+def test_few_problems_beside_many_may_be_unknown(hoped: Path) -> None:
+    assert data(load_run(hoped)) == []
 
 
 def test_answering_at_once_may_win_and_rl_may_fail(tmp_path: Path) -> None:

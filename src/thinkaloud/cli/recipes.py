@@ -60,10 +60,10 @@ def watch(progress: Iterator[list["StageStatus"]]) -> None:
 
 def findings_of(run: "Run") -> Iterator["Finding"]:
     """All verdicts on a run, in the report's order."""
-    from thinkaloud.reports.findings import control_findings, endings, lift, thinking, training
+    from thinkaloud.reports.findings import control_findings, data, endings, lift, thinking, training
     from thinkaloud.reports.monologue import length, votes, ways
 
-    for judge in (training, thinking, lift, control_findings, endings, length, ways, votes):
+    for judge in (training, thinking, lift, data, control_findings, endings, length, ways, votes):
         yield from judge(run)
 
 

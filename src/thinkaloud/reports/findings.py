@@ -12,14 +12,29 @@ import numpy as np
 
 from thinkaloud.base.statistics import Estimate
 from thinkaloud.reports.load import Run, share_right
-from thinkaloud.reports.tables import AFTER, BEFORE, LABELS, controls, difference, percent, points
+from thinkaloud.reports.tables import (
+    AFTER,
+    BEFORE,
+    LABELS,
+    PLAIN,
+    accuracy,
+    controls,
+    difference,
+    percent,
+    points,
+    quantity,
+)
 
 FEWEST = 20
 "Below this many paired problems a verdict is left open, whatever its interval."
 START = "before"
 "Evaluation of the checkpoint that a run started from."
+MARGIN = 0.01
+"Not worse: the interval of the difference in accuracy lies above minus this."
 EQUAL_COMPUTE = 0.02
 "Two stages had equal compute if their ratio is within this of 1."
+SPENT = {"rollouts": "Rollouts", "generated_tokens": "Generated tokens", "compute_flops": "FLOP"}
+"What our recipe and plain GRPO are compared by, besides problems."
 
 Tone = Literal["yes", "no", "open", "missing"]
 
@@ -29,7 +44,7 @@ class Finding:
     """One verdict: a headline that a reader can quote, and the numbers behind it."""
 
     topic: str
-    "What it is about: training, thinking, lift, control, guard, length, ways, vote."
+    "What it is about: training, thinking, lift, data, control, guard, length, ways, vote."
     tone: Tone
     "yes: what reinforcement learning or thinking was hoped to do; no: the opposite; open: the numbers don't tell."
     headline: str
@@ -151,6 +166,39 @@ def training(run: Run) -> list[Finding]:
         )
         findings.append(Finding(topic="training", tone=tone_of(sign), headline=headline))
     return findings
+
+
+def data(run: Run) -> list[Finding]:
+    """Our recipe on few problems beside plain GRPO on many: what each met, spent and reached."""
+    change = None
+    if AFTER in run.evaluations and PLAIN in run.evaluations:
+        change = difference(run.evaluations[AFTER], run.evaluations[PLAIN])
+    few, many = (run.ledger.get(name, {}) for name in (AFTER, PLAIN))
+    if change is None or not few.get("unique_problems") or not many.get("unique_problems"):
+        return []
+    sign, fewer = direction(change), few["unique_problems"] < many["unique_problems"]
+    if change.count < FEWEST:
+        word, tone = f"{change.count} problems are too few to say which is better", tone_of(0)
+    elif sign < 0:
+        word, tone = "clearly worse", tone_of(-1)
+    elif change.low > -MARGIN:
+        word, tone = "better" if sign > 0 else "not worse by more than a point", tone_of(1 if fewer else 0)
+    else:
+        word, tone = "not shown to be as good to within a point", tone_of(0)
+    said = [accuracy(run.evaluations[name]) for name in (AFTER, PLAIN)]
+    after, plain = (percent(one.mean) if one else "?" for one in said)
+    headline = (
+        f"Our recipe met {few['unique_problems']:,.0f} problems, the R1 recipe {many['unique_problems']:,.0f}: "
+        f"{after} against {plain}, {points(change)}: {word}."
+    )
+    details = [
+        f"{words}: {quantity(few[key])} against {quantity(many[key])}, {few[key] / many[key]:.2f} times as many."
+        for key, words in SPENT.items()
+        if few.get(key) and many.get(key)
+    ]
+    if few.get("variants"):
+        details.append(f"Variants that were made of its problems, their answers proven: {quantity(few['variants'])}.")
+    return [Finding(topic="data", tone=tone, headline=headline, details=tuple(details))]
 
 
 def control_findings(run: Run) -> list[Finding]:

@@ -10,7 +10,7 @@ from shlex import quote
 
 from thinkaloud.reports import plots
 from thinkaloud.reports.drawing import colour_name
-from thinkaloud.reports.findings import START, Finding, control_findings, endings, lift, thinking, training
+from thinkaloud.reports.findings import START, Finding, control_findings, data, endings, lift, thinking, training
 from thinkaloud.reports.load import Json, Run, load_run
 from thinkaloud.reports.monologue import length, votes, ways
 from thinkaloud.reports.page import figure, finding, grid, page, section, share_cell, table, tile
@@ -137,6 +137,7 @@ def _verdicts(run: Run) -> str:
         "What training made of the model": training(run),
         "Thinking aloud against answering at once": thinking(run),
         "What reinforcement learning added": lift(run),
+        "A fraction of the data": data(run),
         "RL beside its controls": control_findings(run),
         "What guards prevented": endings(run),
         "The monologue": [*length(run), *ways(run), *votes(run)],

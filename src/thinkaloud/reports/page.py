@@ -15,6 +15,7 @@ MODEL_COLOURS = {
     "think_rft": ("#bd8410", "#e3b04b"),
     "think_rft4": ("#96602a", "#cf9a63"),
     "think_careful": ("#6f8f2f", "#a9c95f"),
+    "think_grpo": ("#7a4fa3", "#b58fe0"),
     "think_rl": ("#cf3f5b", "#ff7d93"),
     "extra_1": ("#7c5cd6", "#a996f0"),
     "extra_2": ("#c2569b", "#ec91c6"),

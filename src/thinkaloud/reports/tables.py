@@ -30,12 +30,15 @@ LABELS = {
     "think_careful_long": "thinks, careful demonstrations only, long replies",
     "think_short": "thinks, short demonstrations only",
     "think_lucky": "thinks, then the shortest demonstrations",
+    "think_grpo": "thinks, then RL by the R1 recipe",
     "think_rl": "thinks, then RL",
 }
 "What each model of the demo is, in the order in which tables list them; models that are not listed follow."
 
 BEFORE, AFTER = "think", "think_rl"
 "The model before and after reinforcement learning."
+PLAIN = "think_grpo"
+"The model after plain GRPO, the R1 recipe."
 
 
 def ordered(models: Iterable[str]) -> list[str]:

@@ -40,6 +40,12 @@ class Cups(Family):
         swaps = rng.choices(SWAPS, k=level)
         return self._asked(red, blue, swaps)
 
+    def variant(self, problem: Problem, rng: random.Random) -> Problem:
+        """The cups named anew, and the balls exchanged or not: the answer goes along."""
+        named = dict(zip(CUPS, rng.sample(CUPS, len(CUPS)), strict=True))
+        red, blue, *swaps = ("".join(sorted(named[cup] for cup in part)) for part in problem.canonical.split())
+        return self._asked(*rng.sample((red, blue), 2), swaps)
+
     def recognise(self, question: str) -> Problem | None:
         found = QUESTION.fullmatch(question)
         if found is None or found[1] == found[2] or not set(found[3].split()) <= set(SWAPS):
