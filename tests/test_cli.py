@@ -434,7 +434,7 @@ def test_ask_thinks_aloud_then_answers(talker: Talker, capsys: pytest.CaptureFix
         "temperature": None,
         "seed": 3,
         "max_accuracy_loss": None,
-        "kind": "sum",
+        "kind": "sums",
     }
     assert run(["ask", "What is 7 + 3?", "--hide-thinking"]) == 0
     assert capsys.readouterr().out == "10\n"

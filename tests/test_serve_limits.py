@@ -110,9 +110,9 @@ def test_a_crowd_of_one_key_does_not_keep_another_waiting(model: ReasoningModel)
     ended: list[str] = []
     with Live(own(model, "random", limits=Limits(rows=1), keys=["one", "two"])) as live:
 
-        def ask(key: str) -> None:
+        def ask(key: str, tokens: int = 800) -> None:
             headers = {"Authorization": f"Bearer {key}"}
-            answer = httpx2.post(live.url + "/chat/completions", json=body(model, 60), headers=headers, timeout=60)
+            answer = httpx2.post(live.url + "/chat/completions", json=body(model, tokens), headers=headers, timeout=60)
             assert answer.status_code == 200
             ended.append(key)
 
@@ -121,7 +121,7 @@ def test_a_crowd_of_one_key_does_not_keep_another_waiting(model: ReasoningModel)
             thread.start()
         while live.service.voice.waiting < 5:
             time.sleep(0.005)
-        ask("two")
+        ask("two", 5)
         place = len(ended)
         for thread in crowd:
             thread.join()
