@@ -65,6 +65,7 @@ double read_bandwidth(size_t bytes, int threads) {
 }  // namespace
 
 NB_MODULE(_native, m) {
+    nb::set_leak_warnings(false);  // whoever is stopped midway still holds its model
     m.attr("BLOCK") = kBlock;
     m.def("path", [](const std::string& wanted) { return choose_kernels(wanted.c_str()).name; });
     m.def("uniform", &uniform);
