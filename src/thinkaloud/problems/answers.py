@@ -1,9 +1,12 @@
 """Reading of short answers: what several verifiers share.
 
-Knows: how to read whole numbers from an answer that states nothing else. Doesn't know: any family.
+Knows: how to read whole numbers from an answer that states nothing else, and to judge one. Doesn't know: any family.
 """
 
 import re
+from typing import Any
+
+from thinkaloud.problems.types import Verdict
 
 
 def whole_numbers(answer: str) -> tuple[int, ...]:
@@ -16,6 +19,13 @@ def whole_numbers(answer: str) -> tuple[int, ...]:
     if all(re.fullmatch(r"0|[1-9][0-9]{0,8}", part) for part in parts):
         return tuple(int(part) for part in parts)
     return ()
+
+
+def same_number(answer: str, reference: Any) -> Verdict:
+    """The verdict on an answer that must be one whole number and nothing else."""
+    if type(reference) is not int:
+        return Verdict.ungradable("reference")
+    return Verdict.right() if whole_numbers(answer) == (reference,) else Verdict.wrong("different")
 
 
 def guesses(thinking: str) -> bool:

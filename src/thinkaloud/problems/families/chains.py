@@ -6,10 +6,10 @@ Knows: how to set, solve, demonstrate and judge this one kind of problem. Doesn'
 import random
 import re
 from itertools import accumulate
-from typing import Any
 
-from thinkaloud.problems.answers import cut_short, guesses, lines_of, whole_numbers
-from thinkaloud.problems.types import Demonstration, Family, Problem, Verdict, unique
+from thinkaloud.problems.answers import cut_short, guesses, lines_of
+from thinkaloud.problems.families.tally import Tally, read_tally
+from thinkaloud.problems.types import Demonstration, Problem, unique
 
 NAMES = ("Mia", "Ben", "Zoe", "Tom", "Ada", "Max", "Eva", "Sam")
 OBJECTS = ("beads", "cards", "coins", "shells", "stamps", "nuts")
@@ -28,7 +28,7 @@ CHANGE = re.compile(r"[+-] [1-9]")
 LINE = re.compile(r"[0-9]{1,3}((?: [+-] [1-9])+) = [0-9]{1,3}")
 
 
-class Chains(Family):
+class Chains(Tally):
     """The level is the number of clauses: "Mia has 7 beads: finds 3, loses 2, buys 5. How many?".
 
     Values stay within 0..30, changes within 1..9. Names, objects and synonyms don't make another problem. Ways:
@@ -87,18 +87,9 @@ class Chains(Family):
         sound = values[0] <= MOST_START and all(0 <= value <= MOST_VALUE for value in values)
         return self._asked(values[0], changes, question) if sound else None
 
-    def _asked(self, start: int, changes: list[int], question: str) -> Problem:
-        return self.problem(
-            level=len(changes),
-            question=question,
-            reference=start + sum(changes),
-            canonical=" ".join([str(start), *(f"{change:+d}" for change in changes)]),
-        )
-
     def demonstrate(self, problem: Problem, way: str, rng: random.Random) -> Demonstration:
         assert way in self.ways, way
-        start, *changes = (int(number) for number in problem.canonical.split())
-        values = list(accumulate(changes, initial=start))
+        changes, values = read_tally(problem)
         sizes = _leaps(len(changes), rng) if way == "leaps" else [1] * len(changes)
         ends = list(accumulate(sizes))
         lines = [
@@ -111,11 +102,6 @@ class Chains(Family):
         if way == "hasty":
             lines, shown = cut_short(lines, HASTY_LINES)
         return Demonstration(thinking="\n".join(lines), answer=str(values[-1]), way=shown)
-
-    def verify(self, answer: str, reference: Any) -> Verdict:
-        if type(reference) is not int:
-            return Verdict.ungradable("reference")
-        return Verdict.right() if whole_numbers(answer) == (reference,) else Verdict.wrong("different")
 
     def way_of(self, problem: Problem, thinking: str) -> str:
         if guesses(thinking):

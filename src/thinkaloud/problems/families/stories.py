@@ -7,10 +7,10 @@ import functools
 import random
 import re
 from itertools import accumulate
-from typing import Any
 
-from thinkaloud.problems.answers import lines_of, whole_numbers
-from thinkaloud.problems.types import Demonstration, Family, Problem, Verdict, pieces, unique
+from thinkaloud.problems.answers import lines_of
+from thinkaloud.problems.families.tally import Tally, read_tally
+from thinkaloud.problems.types import Demonstration, Problem, pieces, unique
 
 SHE = ("Mia", "Zoe", "Ada", "Eva", "Anna", "Lily", "Nora", "Ruth", "Ella", "Maria", "Sara", "Emma")
 HE = ("Ben", "Tom", "Max", "Sam", "Leo", "Paul", "Omar", "Finn", "John", "David", "Peter", "Jack")
@@ -63,7 +63,7 @@ PLACES = {"count": "[1-9][0-9]?", "name": "[A-Z][a-z]+", "things": "[a-z]+", "wh
 "What may stand where a wording leaves a place."
 
 
-class Stories(Family):
+class Stories(Tally):
     """The level is the number of gains and losses: "Anna has 12 eggs. Then she finds 5 more. How many are left?".
 
     Values stay within 0..60, changes within 1..20. Names, things and wording don't make another problem; a quarter of
@@ -98,28 +98,14 @@ class Stories(Family):
         sound = len(changes) in self.levels and start and all(0 <= value <= MOST_VALUE for value in values)
         return self._asked(start, changes, question) if sound else None
 
-    def _asked(self, start: int, changes: list[int], question: str) -> Problem:
-        return self.problem(
-            level=len(changes),
-            question=question,
-            reference=start + sum(changes),
-            canonical=" ".join([str(start), *(f"{change:+d}" for change in changes)]),
-        )
-
     def demonstrate(self, problem: Problem, way: str, rng: random.Random) -> Demonstration:
         assert way in self.ways, way
-        start, *changes = (int(number) for number in problem.canonical.split())
-        values = list(accumulate(changes, initial=start))
+        changes, values = read_tally(problem)
         lines = [
             f"{before} {'+' if change > 0 else '-'} {abs(change)} = {after}"
             for before, change, after in zip(values, changes, values[1:], strict=False)
         ]
         return Demonstration(thinking="\n".join(lines), answer=str(values[-1]), way="careful")
-
-    def verify(self, answer: str, reference: Any) -> Verdict:
-        if type(reference) is not int:
-            return Verdict.ungradable("reference")
-        return Verdict.right() if whole_numbers(answer) == (reference,) else Verdict.wrong("different")
 
     def way_of(self, problem: Problem, thinking: str) -> str:
         lines = lines_of(thinking)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from thinkaloud.problems.answers import lines_of, whole_numbers
+from thinkaloud.problems.answers import lines_of, same_number
 from thinkaloud.problems.types import Demonstration, Family, Problem, Verdict, pieces, unique
 
 WORDINGS = (
@@ -101,9 +101,7 @@ class Sums(Family):
         return Demonstration(thinking="\n".join([spelt, *steps, _spelt(answer)]), answer=answer, way="careful")
 
     def verify(self, answer: str, reference: Any) -> Verdict:
-        if type(reference) is not int:
-            return Verdict.ungradable("reference")
-        return Verdict.right() if whole_numbers(answer) == (reference,) else Verdict.wrong("different")
+        return same_number(answer, reference)
 
     def way_of(self, problem: Problem, thinking: str) -> str:
         spelt, *steps = lines_of(thinking)
