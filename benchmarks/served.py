@@ -28,9 +28,9 @@ class Served:
 
 
 @contextmanager
-def served(*arguments: str) -> Iterator[Served]:
+def served(*arguments: str, program: Sequence[str] = ("-m", "thinkaloud")) -> Iterator[Served]:
     """`thinkaloud serve` with these arguments at a free port; AssertionError unless it ends well."""
-    command = [sys.executable, "-m", "thinkaloud", "serve", *arguments, "--port", "0"]
+    command = [sys.executable, *program, "serve", *arguments, "--port", "0"]
     environment = os.environ | {"COLUMNS": "200"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
@@ -57,3 +57,11 @@ def offspring(process: int) -> list[int]:
     while more := [child for child, parent in parents.items() if parent in found and child not in found]:
         found = [*found, *sorted(more)]
     return list(found[1:])
+
+
+def command_of(process: int) -> str:
+    """A process's command; nothing where it has ended."""
+    try:
+        return (Path("/proc") / str(process) / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -233,6 +233,56 @@ def test_a_fault_of_the_engine_ends_what_is_under_way_and_not_the_server(
     steps.clear()
     said = httpx2.post(live.url + "/chat/completions", json=body(model, 60, stream=True)).text
     assert json.loads(said.strip().splitlines()[-1][5:])["error"]["type"] == "server_error"
+
+
+def test_a_verdict_that_is_slow_or_fails_takes_no_other_along(
+    live: Live, model: ReasoningModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, asked, going_on = live.url + "/chat/completions", body(model, 60, seed=1), threading.Event()
+    alone = httpx2.post(url, json=asked, timeout=60).json()["choices"]
+    checks = iter([lambda reply: going_on.wait(60), lambda reply: 1 // 0, lambda reply: 1 // 0])
+    monkeypatch.setattr("thinkaloud.serve.checks.check_for", lambda problem, tests: (next(checks), "made up"))
+    monkeypatch.setattr("thinkaloud.serve.checks.checked", lambda check, reply: check(reply))
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(httpx2.post, url, json=asked | {"verify": True}, timeout=60)
+        while not live.service.under_way:
+            time.sleep(0.01)
+        assert httpx2.post(url, json=asked, timeout=60).json()["choices"] == alone
+        assert httpx2.post(url, json=asked | {"verify": True}, timeout=60).status_code == 500
+        stream = httpx2.post(url, json=asked | {"verify": True, "stream": True}, timeout=60).text
+        assert "ZeroDivisionError" in json.loads(stream.strip().splitlines()[-1][5:])["error"]["message"]
+        assert httpx2.post(url, json=asked, timeout=60).json()["choices"] == alone and not slow.done()
+        going_on.set()
+        assert slow.result().json()["choices"][0]["verified"] is True
+
+
+def test_slow_tools_keep_no_verdict_waiting(model: ReasoningModel) -> None:
+    going_on, begun = threading.Event(), []
+
+    class Waits:
+        name, description = "waits", "Waits."
+        parameters: Mapping[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
+
+        def run(self, arguments: Mapping[str, Any], seconds: float) -> str:
+            begun.append(arguments)
+            going_on.wait(60)
+            return "done"
+
+    threads = min(32, 4 + (os.cpu_count() or 1))  # of asyncio's own
+    call = {"messages": QUESTION, "max_tokens": 120, "thinking_budget": 4, "server_tools": ["waits"]}
+    call |= {"tool_choice": "required", "parallel_tool_calls": False}
+    with (
+        Live(own(model, "random", limits=Limits(tool_rounds=1), tools=[Waits()])) as live,
+        ThreadPoolExecutor(threads) as pool,
+    ):
+        url = live.url + "/chat/completions"
+        calls = [pool.submit(httpx2.post, url, json=call, timeout=60) for _ in range(threads)]
+        while len(begun) < threads:
+            time.sleep(0.01)
+        told = httpx2.post(url, json=body(model, 20, verify=True), timeout=20).json()
+        going_on.set()
+        assert told["choices"][0]["verified"] is None
+        assert all("done" in one.result().text for one in calls)
 
 
 def test_a_thought_is_led_from_outside(live: Live, model: ReasoningModel) -> None:

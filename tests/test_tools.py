@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ import pytest
 from serving import QUESTION, Live, random_model
 from thinkaloud.base.errors import UserError
 from thinkaloud.inference import Reply, Usage, load
+from thinkaloud.problems.sandbox import monty
+from thinkaloud.problems.sandbox.isolation import BUBBLEWRAP, MONTY, sandbox_here
+from thinkaloud.rollouts import tools
 from thinkaloud.rollouts.mcp_tools import McpServers
 from thinkaloud.rollouts.tools import Failed, PythonTool, ToolLimits, ToolLoop, converse
 from thinkaloud.serve.line import Limits
@@ -117,6 +121,60 @@ def test_python_fails_in_words() -> None:
     for code, words in (("def f(:", "no valid Python"), ("while True: pass", "too long"), ("", "must be")):
         with pytest.raises(Failed, match=words):
             tool.run({"code": code}, 1.5)
+
+
+def children() -> list[int]:
+    """Processes that this one has started and that live."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
+        except OSError:
+            continue
+        if int(parent) == os.getpid() and state != "Z":
+            found.append(int(folder.name))
+    return found
+
+
+@pytest.mark.parametrize("sandbox", [BUBBLEWRAP, MONTY])
+def test_a_program_whose_process_is_killed_fails_in_words(sandbox: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if sandbox == BUBBLEWRAP and sandbox_here(False) != BUBBLEWRAP:
+        pytest.skip("no bubblewrap here")
+    monkeypatch.setattr(tools, "sandbox_here", lambda unsafe: sandbox)
+    monty.pool.cache_clear()
+    tool, before = PythonTool(), set(children())
+    long = "import time\ntime.sleep(20)" if sandbox == BUBBLEWRAP else "n = 0\nwhile True:\n    n += 1"
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(tool.run, {"code": long}, 60)
+        while not (new := set(children()) - before) and not running.done():
+            time.sleep(0.01)
+        time.sleep(0.3)
+        for process in new:
+            os.kill(process, signal.SIGKILL)
+        with pytest.raises(Failed, match="took too long|can't run"):
+            running.result(20)
+    assert sandbox == MONTY or set(children()) <= before
+    assert tool.run({"code": "print(6 * 7)"}, 20) == "42\n"
+
+
+def test_an_idle_process_of_monty_that_is_killed_costs_no_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tools, "sandbox_here", lambda unsafe: MONTY)
+    before = set(children())
+    monty.pool.cache_clear()
+    assert PythonTool().run({"code": "print(1)"}, 20) == "1\n"
+    for process in set(children()) - before:
+        os.kill(process, signal.SIGKILL)
+    assert PythonTool().run({"code": "print(2)"}, 20) == "2\n"
+
+
+def test_a_machine_that_starts_no_process_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*given: Any) -> str:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(tools, "sandbox_here", lambda unsafe: BUBBLEWRAP)
+    monkeypatch.setattr(tools.guests, "run_program", full)
+    with pytest.raises(Failed, match="can't be started"):
+        PythonTool().run({"code": "print(1)"}, 20)
 
 
 def test_mcp_servers_lend_their_tools(tmp_path: Path) -> None:

@@ -7,10 +7,12 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from thinkaloud.problems import verify, verify_all, workers
+from thinkaloud.problems.sandbox.process import Guest
 from thinkaloud.problems.verifiers import VERIFIERS
 
 SOURCE = str(Path(__file__).parents[1] / "src")
@@ -136,11 +138,35 @@ def test_a_worker_that_dies_is_ungradable_and_replaced(monkeypatch: pytest.Monke
     pool = workers.Pool(1)
     monkeypatch.setattr(workers, "pool", lambda: pool)
     assert verify("math", **SLOW).label == "wrong"
-    os.kill(pool.idle[0].process.pid, signal.SIGKILL)
+    whole = workers.asked
+
+    def killed(worker: Guest, line: bytes, seconds: float) -> dict[str, Any]:
+        os.kill(worker.process.pid, signal.SIGKILL)
+        return whole(worker, line, seconds)
+
+    monkeypatch.setattr(workers, "asked", killed)
     verdict = verify("math", **SLOW)
     assert (verdict.label, verdict.reason, verdict.score) == ("ungradable", "worker", 0.0)
+    monkeypatch.setattr(workers, "asked", whole)
     assert verify("math", **SLOW).label == "wrong"
     pool.close()
+
+
+def test_a_worker_that_died_while_it_waited_costs_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = workers.Pool(1)
+    monkeypatch.setattr(workers, "pool", lambda: pool)
+    assert verify("math", **SLOW).label == "wrong"
+    waiting = pool.idle[0].process.pid
+    os.kill(waiting, signal.SIGKILL)
+    assert gone([waiting], 5.0)
+    assert verify("math", **SLOW).label == "wrong" and pool.idle[0].process.pid != waiting
+    pool.close()
+
+    def none() -> Guest:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(workers, "started", none)
+    assert verify("math", **SLOW).reason == "worker"
 
 
 def test_threads_share_the_workers() -> None:

@@ -37,9 +37,10 @@ class Pool:
         """The verdict on a job; past `seconds` of wall time it is wrong, and ungradable when the worker died."""
         line = json.dumps(job | {"seconds": seconds}).encode() + b"\n"
         with self.slots:
-            with self.lock:
-                worker = self.idle.pop() if self.idle else None
-            worker = started() if worker is None else worker
+            try:
+                worker = self.free()
+            except OSError:  # this machine starts no process now
+                return Verdict.ungradable("worker")
             sound = False
             try:
                 reply = asked(worker, line, seconds)
@@ -56,6 +57,16 @@ class Pool:
         if "missing" in reply:
             return Verdict.ungradable(f"{reply['missing']} is missing")
         return Verdict(**reply)
+
+    def free(self) -> Guest:
+        """A worker that waits, or a new one; one that died while it waited costs no verdict."""
+        with self.lock:
+            while self.idle:
+                worker = self.idle.pop()
+                if worker.process.poll() is None:
+                    return worker
+                worker.kill()
+        return started()
 
     def close(self) -> None:
         """Ends the workers that wait; not those of a parent, when a forked child ends."""

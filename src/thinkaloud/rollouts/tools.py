@@ -155,6 +155,8 @@ class PythonTool:
             raise Failed(f"the sandbox can't run this program ({error})") from None
         except (SyntaxError, ValueError, RecursionError) as error:
             raise Failed(f"no valid Python: {error}") from None
+        except OSError as error:
+            raise Failed(f"the sandbox can't be started ({error.strerror})") from None
 
 
 GUARDED = """try:

@@ -4,7 +4,10 @@ Knows: which questions can be checked (`rollouts/verified`). Doesn't know: HTTP'
 """
 
 import asyncio
+import functools
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from thinkaloud.inference import Reply
@@ -26,7 +29,7 @@ class Checks:
 
     async def verdict(self, reply: Reply) -> dict[str, Any]:
         """Whether its answer is right; null where no check fits, and then its confidence is the vote's."""
-        verified = await asyncio.to_thread(checked, self._check, reply)
+        verified = await asyncio.get_running_loop().run_in_executor(_threads(), checked, self._check, reply)
         return {"verified": verified, "confidence": None if verified is None else float(verified)}
 
     def votes(self, replies: Sequence[Reply]) -> list[float | None]:
@@ -35,3 +38,9 @@ class Checks:
             return [None] * len(replies)
         said = [stated(reply) for reply in replies]
         return [self._calibration.confidence(said.count(one) / len(said), len(said), self._kind) for one in said]
+
+
+@functools.cache
+def _threads() -> ThreadPoolExecutor:
+    """Threads of the verdicts' own: somebody's slow tools must not keep them waiting."""
+    return ThreadPoolExecutor(4 + (os.cpu_count() or 1), "verdict")

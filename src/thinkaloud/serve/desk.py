@@ -17,7 +17,7 @@ from thinkaloud.base.errors import UserError
 from thinkaloud.inference import ReasoningModel, Reply
 from thinkaloud.inference.replies import ReplyStream
 from thinkaloud.serve.exchange import Event, Exchange, Opened, Wish
-from thinkaloud.serve.faults import Fault
+from thinkaloud.serve.faults import Fault, fault_of
 from thinkaloud.serve.line import Limits, Line, too_many
 
 MORE_TOKENS = 64
@@ -259,12 +259,3 @@ def attempt(work: Callable[..., Value], *given: Any) -> Value | Exception:
         if not isinstance(error, UserError | Fault):
             LOG.error("a fault at the desk", exc_info=error)
         return error
-
-
-def fault_of(error: Exception) -> Fault:
-    """What its client is told of a failure."""
-    if isinstance(error, Fault):
-        return error
-    if isinstance(error, UserError):
-        return Fault(str(error))
-    return Fault(f"the server failed on this request ({type(error).__name__})", status=500)

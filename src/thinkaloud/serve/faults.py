@@ -9,6 +9,8 @@ from typing import Any, Union, get_args, get_origin
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
+from thinkaloud.base.errors import UserError
+
 KINDS = {401: "invalid_request_error", 404: "invalid_request_error", 429: "rate_limit_error", 500: "server_error"}
 CODES = {401: "invalid_api_key", 404: "not_found", 405: "method_not_allowed", 413: "request_too_large"}
 WIDEST = 500
@@ -40,6 +42,15 @@ class Fault(Exception):
     def response(self) -> JSONResponse:
         """The whole response."""
         return JSONResponse(self.body, self.status, headers=self.headers)
+
+
+def fault_of(error: BaseException) -> Fault:
+    """What its client is told of a failure."""
+    if isinstance(error, Fault):
+        return error
+    if isinstance(error, UserError):
+        return Fault(str(error))
+    return Fault(f"the server failed on this request ({type(error).__name__})", status=500)
 
 
 def printable(what: object) -> str:

@@ -5,6 +5,7 @@ Knows: HTTP. Doesn't know: the shape of what is said.
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import ExitStack
@@ -15,11 +16,12 @@ from fastapi import Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from thinkaloud.base.errors import UserError
 from thinkaloud.inference import Reply
 from thinkaloud.inference.calibration import Calibration
 from thinkaloud.rollouts.tools import Ran, Tool
 from thinkaloud.serve.exchange import Exchange, Said, Wish
-from thinkaloud.serve.faults import Fault, printable
+from thinkaloud.serve.faults import Fault, fault_of, printable
 from thinkaloud.serve.line import Gate, Limits
 from thinkaloud.serve.measures import Measures
 from thinkaloud.serve.memory import Memory
@@ -29,6 +31,7 @@ Value = TypeVar("Value")
 
 KEEP_ALIVE_SECONDS = 15.0
 "After so long without a token a stream says a comment, so that no proxy takes it for dead."
+LOG = logging.getLogger("thinkaloud")
 GONE = 499
 "The status of a request whose client has left: nobody sees it but the counts."
 
@@ -208,18 +211,21 @@ class Events(StreamingResponse):
 
 async def _lines(events: AsyncIterator[tuple[str | None, Any]]) -> AsyncIterator[str]:
     """Events as they go over the wire: a name where there is one, and JSON; a fault is the last of them."""
-    try:
-        while True:
-            task = asyncio.ensure_future(anext(events))
-            try:
-                while not (await asyncio.wait((task,), timeout=KEEP_ALIVE_SECONDS))[0]:
-                    yield ": still here\n\n"
-                name, value = task.result()
-            finally:
-                task.cancel()
-            data = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            yield (f"event: {name}\n" if name else "") + f"data: {data}\n\n"
-    except StopAsyncIteration:
-        return
-    except Fault as fault:
-        yield f"data: {json.dumps(fault.body)}\n\n"
+    while True:
+        task = asyncio.ensure_future(anext(events))
+        try:
+            while not (await asyncio.wait((task,), timeout=KEEP_ALIVE_SECONDS))[0]:
+                yield ": still here\n\n"
+        finally:
+            task.cancel()
+        error = task.exception()
+        if isinstance(error, StopAsyncIteration):
+            return
+        if error is not None:
+            if not isinstance(error, UserError | Fault):
+                LOG.error("a fault in a stream", exc_info=error)
+            yield f"data: {json.dumps(fault_of(error).body)}\n\n"
+            return
+        name, value = task.result()
+        data = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        yield (f"event: {name}\n" if name else "") + f"data: {data}\n\n"

@@ -16,19 +16,33 @@ from thinkaloud.problems.sandbox.guest import UNREADABLE, NotPlain, decode, enco
 from thinkaloud.problems.sandbox.guests import Bounds, Tests
 from thinkaloud.problems.sandbox.process import MOST_BYTES, Refused, Unjudged
 
+PROCESSES = 2
+"Of Monty's, at most."
+
 
 @functools.cache
 def pool() -> Any:
     """Monty's own worker processes, started once; they end when this process ends."""
     from pydantic_monty import Monty
 
-    return Monty(min_processes=1, max_processes=2).__enter__()
+    return Monty(min_processes=1, max_processes=PROCESSES).__enter__()
 
 
-def session(bounds: Bounds) -> Any:
-    """A session with those limits, to be entered."""
+@contextlib.contextmanager
+def session(bounds: Bounds) -> Iterator[Any]:
+    """A session with those limits. Unjudged where none can be had."""
+    from pydantic_monty import MontyCrashedError
+
     limits = {"max_feed_duration_secs": bounds.seconds, "max_memory": bounds.megabytes << 20}
-    return pool().checkout(limits=limits)
+    with contextlib.ExitStack() as stack:
+        for last in (*[False] * PROCESSES, True):
+            try:
+                one = stack.enter_context(pool().checkout(limits=limits))
+                break
+            except MontyCrashedError:  # it died while it waited, and has been replaced
+                if last:
+                    raise Unjudged("sandbox") from None
+        yield one
 
 
 class Output:
