@@ -169,6 +169,19 @@ def test_a_worker_that_died_while_it_waited_costs_no_verdict(monkeypatch: pytest
     assert verify("math", **SLOW).reason == "worker"
 
 
+def test_the_first_answer_does_not_pay_for_what_the_library_makes_once() -> None:
+    script = """
+import time
+from thinkaloud.problems.verifiers import VERIFIERS
+VERIFIERS["math"].prepare()
+began = time.process_time()
+assert VERIFIERS["math"].judge("$3+2$", "5", False).label == "right"
+print(time.process_time() - began)
+"""
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=ENVIRONMENT, check=True)
+    assert float(said.stdout) < 0.1, "0.001 s; unprepared 0.24 s of the two that an answer has"
+
+
 def test_threads_share_the_workers() -> None:
     labels: list[str] = []
 
