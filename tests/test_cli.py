@@ -33,7 +33,7 @@ from thinkaloud.inference.hub import BUNDLED
 from thinkaloud.reports.evaluation import evaluation_table, numbers
 from thinkaloud.reports.load import Evaluation, evaluation_of
 from thinkaloud.text import Message, Piece
-from thinkaloud.train.pace import BESIDES, Pace
+from thinkaloud.train.pace import SEEN, Pace
 from thinkaloud.train.pipeline import prepare
 from thinkaloud.train.recipe import Recipe
 from thinkaloud.train.status import StageStatus, Work
@@ -191,7 +191,7 @@ def test_a_finished_run_is_told_and_not_touched(tmp_path: Path, capsys: pytest.C
 def status(name: str, state: str, progress: float = 0.0, **values: Any) -> StageStatus:
     kind = "rl" if name.endswith("_rl") else "sft"
     told = {key: values.pop(key) for key in ("rollouts", "looks", "measuring") if key in values}
-    work = Work(budget=1000.0, sampling=0.25 if kind == "rl" else 0.0, **told)
+    work = Work(budget=1000.0, sampling=None if kind == "rl" else 0.0, **told)
     made = StageStatus(run=Path("runs/demo"), name=name, kind=kind, work=work, places=2)
     made.state, made.progress, made.seconds = state, progress, values.pop("seconds", 0.0)
     made.row = values
@@ -225,12 +225,12 @@ def test_pace_counts_waiting_stages_and_those_side_by_side() -> None:
     pace.observe([*running, *waiting])
     assert pace.left(running[0], running) == pytest.approx(5.0)
     assert pace.left(waiting[0], [*running, *waiting]) == pytest.approx(10.0)
-    assert pace.left(waiting[1], [*running, *waiting]) == pytest.approx(BESIDES * 10), "no speed of its kind"
-    assert pace.all_left([*running, *waiting]) == pytest.approx(5 + BESIDES * 10)
+    assert pace.left(waiting[1], [*running, *waiting]) == pytest.approx(10), "no speed of its kind"
+    assert pace.all_left([*running, *waiting]) == pytest.approx(5 + 10)
     waiting[1].needs = frozenset([waiting[0].folder])
-    assert pace.all_left([*running, *waiting]) == pytest.approx(5 + 10 + BESIDES * 10), "one after the other"
+    assert pace.all_left([*running, *waiting]) == pytest.approx(5 + 10 + 10), "one after the other"
     waiting[1].needs = frozenset([Path("elsewhere")])
-    assert pace.all_left([*running, *waiting]) == pytest.approx(5 + BESIDES * 10), "what is none of these is there"
+    assert pace.all_left([*running, *waiting]) == pytest.approx(5 + 10), "what is none of these is there"
     running[0].work, waiting[0].work = Work(budget=1000.0, measuring=20), Work(budget=1000.0, measuring=80)
     running[0].state, running[0].progress, running[0].seconds = "measuring", 1.0, 17.0
     pace.observe([*running, *waiting])
@@ -248,14 +248,32 @@ def test_a_kind_that_has_told_nothing_is_reckoned_by_replies_on_dev_problems() -
     pace.observe([one, two])
     one.progress, one.seconds = 0.6, 10.0 + 5.0 + 0.5 * 100 * 0.1  # 500 tokens, half of the learning curve's replies
     trained, sampled, watched, measured = 30 * 24 * 0.01, 30 * 0.1, 10 * 0.1, 50 * 0.1
-    assert pace.left(two, [one, two]) == pytest.approx(BESIDES * (trained + sampled + watched + measured))
+    assert pace.left(two, [one, two]) == pytest.approx(trained + sampled + watched + measured)
     two.state, two.progress, two.seconds = "training", 0.1, 2.0
     pace.observe([one, two])
     two.progress, two.seconds = 0.6, 2.0 + 0.5 * 2 * (trained + sampled + watched)
     again = status("think_rl", "waiting", rollouts=30, measuring=50, looks=10)
     again.run = Path("runs/other")
-    expected = 2 * (trained + sampled + watched) + BESIDES * measured
-    assert pace.left(again, [one, two, again]) == pytest.approx(expected), "twice as long, as the other seed's"
+    kind = (0.5 * 2 + SEEN) / (0.5 + SEEN)  # half of one was seen, and took twice as long
+    name = (0.5 * 2 + SEEN * kind) / (0.5 + SEEN)
+    assert 1.9 < name < 2.0
+    expected = name * (trained + sampled + watched) + measured
+    assert pace.left(again, [one, two, again]) == pytest.approx(expected), "as the other seed's"
+
+
+def test_a_stage_replies_as_the_one_that_it_starts_from() -> None:
+    pace = Pace(Clock())
+    think = status("think", "training", 0.1, seconds=10.0, dev_seconds=4.0, dev_problems=20, dev_tokens=40.0)
+    direct = status("direct", "training", 0.1, seconds=10.0, dev_seconds=1.0, dev_problems=20, dev_tokens=4.0)
+    direct.row["dev_prompt_tokens"] = 44.0
+    stages = [think, direct, status("think_rl", "waiting"), status("direct_rl", "waiting")]
+    stages[2].needs, stages[3].needs = frozenset([think.folder]), frozenset([direct.folder])
+    pace.observe(stages)
+    for one in (think, direct):
+        one.progress, one.seconds = 0.6, 15.0  # 0.01 s a token
+    long, short = 1000 / (40 / 3 + 40), 1000 / (4 / 3 + 24)  # replies: sampled, and half of them learnt from
+    assert pace.left(stages[2], stages) == pytest.approx(long * (40 * 0.01 + 0.2))
+    assert pace.left(stages[3], stages) == pytest.approx(short * (24 * 0.01 + 0.05))
 
 
 def test_plain_lines_tell_start_tenths_measuring_and_end() -> None:

@@ -89,6 +89,7 @@ def curve_point(rollouts: Sequence[Rollout]) -> dict[str, Any]:
         row[f"dev_accuracy_{family}"] = mean_score([r for r in rollouts if r.problem.family == family])
     row["dev_thinking_tokens"] = sum(rollout.thinking_tokens for rollout in rollouts) / len(rollouts)
     row["dev_tokens"] = sum(sum(rollout.sampled) for rollout in rollouts) / len(rollouts)
+    row["dev_prompt_tokens"] = sum(rollout.prompt_tokens for rollout in rollouts) / len(rollouts)
     shown = max(rollouts, key=lambda rollout: rollout.problem.level)
     row["sample"] = {
         "question": shown.problem.question,

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from thinkaloud.base.ledger import GENERATED
 from thinkaloud.train.brought import brought
 from thinkaloud.train.recipe import Recipe
 from thinkaloud.train.spending import workers_of
@@ -27,8 +26,8 @@ class Work:
     "most compute in training tokens"
     rollouts: int | None = None
     "replies that end it, if the compute does not before; None: only the compute does"
-    sampling: float = 0.0
-    "share of its compute that goes into sampling, about"
+    sampling: float | None = 0.0
+    "share of its compute that goes into sampling; None: what its replies and learning from them come to"
     longest: int = 96
     "most tokens of a reply"
     looks: int = 0
@@ -140,8 +139,7 @@ def work_of(recipe: Recipe, stage: StageSettings) -> Work:
     )
 
 
-def _sampling(stage: StageSettings) -> float:
-    """A token that is sampled and learnt costs GENERATED and 1."""
+def _sampling(stage: StageSettings) -> float | None:
     if isinstance(stage, RftSettings):
         return stage.sampling
-    return GENERATED / (1 + GENERATED) if isinstance(stage, RlSettings | DistilSettings) else 0.0
+    return None if isinstance(stage, RlSettings | DistilSettings) else 0.0
