@@ -1,7 +1,9 @@
 """The page of a run while it is trained, its small curves, and what is sent to trackers."""
 
 import json
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -257,3 +259,37 @@ def test_tensorboard_holds_the_numbers_of_a_whole_run(tmp_path: Path) -> None:
         rows = read_jsonl(run / "checkpoints" / stage / "metrics.jsonl")
         assert told == {row["step"]: pytest.approx(numbers(row), rel=1e-6) for row in rows} and len(rows) > 3
     assert set(read_json(run / "tracked.json")) == set(load_settings(Recipe, run / "recipe.toml").stages)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("trackio") is None, reason="trackio is not installed")
+def test_trackio_holds_the_numbers_of_a_whole_run(tmp_path: Path) -> None:
+    """Those of a run of the smoke recipe, without a network, read back from trackio's own database."""
+    run, nowhere = tmp_path / "smoke", "http://127.0.0.1:9"
+    offline = {
+        "HF_HUB_OFFLINE": "1",
+        "HTTP_PROXY": nowhere,
+        "HTTPS_PROXY": nowhere,
+        "TRACKIO_DIR": str(tmp_path / "db"),
+    }
+
+    def told_by(*command: str) -> str:
+        environment = os.environ | offline
+        return subprocess.run(
+            [sys.executable, *command], check=True, stdout=subprocess.PIPE, env=environment
+        ).stdout.decode()
+
+    told_by("-m", "thinkaloud", "train", "recipes/smoke.toml", f"run.dir={run}", 'run.track="trackio"')
+    stages = list(load_settings(Recipe, run / "recipe.toml").stages)
+    script = """
+import json, sys
+from trackio.sqlite_storage import SQLiteStorage
+print(json.dumps([SQLiteStorage.get_logs("thinkaloud", name) for name in sys.argv[1:]]))
+"""
+    logs = json.loads(told_by("-c", script, *(f"smoke-{stage}" for stage in stages)))
+    for stage, log in zip(stages, logs, strict=True):
+        rows = read_jsonl(run / "checkpoints" / stage / "metrics.jsonl")
+        told = {row["step"]: {key: row[key] for key in row if key not in ("step", "timestamp")} for row in log}
+        assert told == {row["step"]: pytest.approx(numbers(row), rel=1e-6) for row in rows}
+        assert len(log) == len(rows) > 3, "none is sent twice"
+    assert set(read_json(run / "tracked.json")) == set(stages)

@@ -108,12 +108,14 @@ def replay(record: dict[str, Any]) -> Iterator[tuple[float, list[StageStatus]]]:
     ]
     for status, one in zip(statuses, stages, strict=True):
         status.needs, status.places = frozenset(statuses[number].folder for number in one["needs"]), one["places"]
+    coming = [list(reversed(one["looks"])) for one in stages]
     for number in range(LOOKS):
         now = record["seconds"] * number / LOOKS
-        for status, one in zip(statuses, stages, strict=True):
+        for status, one, looks in zip(statuses, stages, coming, strict=True):
             reached = [state for state in ("began", "trained", "done") if now >= one[state]]
             status.state = ("waiting", "training", "measuring", "done")[len(reached)]
-            for _, *told in (look for look in one["looks"] if look[0] <= now):
+            while looks and looks[-1][0] <= now:
+                _, *told = looks.pop()
                 status.row |= {key: value for key, value in zip(TOLD, told, strict=False) if value is not None}
             status.progress = 1.0 if status.state == "done" else status.row.get("progress", 0.0)
             status.seconds = status.row.get("seconds", 0.0)

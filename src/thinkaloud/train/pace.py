@@ -55,10 +55,10 @@ class _Speeds:
         Where none was timed, it is as long as it may be, and a token of it takes a third of a trained one's.
         """
         longest = status.work.longest
-        near = {status.name, *(folder.name for folder in status.needs)} & self.replies.keys() or {""}
         if not self.replies:
             return _Reply(seconds=longest * GENERATED * self.trained, tokens=longest, prompt=longest)
-        _, reply = _mean([self.replies[name] for name in sorted(near)])
+        near = [name for name in (status.name, *(folder.name for folder in status.needs)) if name in self.replies]
+        _, reply = _mean([self.replies[name] for name in near or [""]])
         share = min(1.0, longest / reply.tokens)
         return _Reply(seconds=share * reply.seconds, tokens=share * reply.tokens, prompt=reply.prompt)
 

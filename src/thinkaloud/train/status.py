@@ -5,6 +5,7 @@ Knows: recipes, a stage's files. Does not know: processes, how long anything tak
 
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ class StageStatus:
     "rows that it logged since somebody emptied this list"
     _read: int = 0
 
-    @property
+    @cached_property
     def folder(self) -> Path:
         """Its folder."""
         return stage_folder(self.run, self.name)
