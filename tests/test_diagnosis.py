@@ -144,6 +144,18 @@ def test_learnt_to_the_end_is_no_collapse() -> None:
     assert not any(alarmed(rows[:end]) for end in range(1, STEPS + 1)) and diagnose(rows) == []
 
 
+def test_a_memory_that_chooses_what_is_not_known_yet_is_no_collapse() -> None:
+    """Reward falls a little and entropy to nothing, while dev accuracy holds."""
+
+    def harder(share: float, was: float) -> float:
+        return 0.97 if share < 0.5 else 0.84
+
+    rows = changed(entropy=falls(0.002), reward=harder, earned=harder)
+    assert not any(alarmed(rows[:end]) for end in range(1, STEPS + 1))
+    down = [row | ({"dev_accuracy": 0.3} if "dev_accuracy" in row and row["progress"] > 0.5 else {}) for row in rows]
+    assert "collapse" in [one.name for one in diagnose(down)]
+
+
 def test_harder_problems_are_no_fall() -> None:
     """Where what is known is retired the reward sinks while dev accuracy rises."""
     rows = changed(reward=lambda share, was: 0.9 - 0.6 * share, earned=lambda share, was: 0.9 - 0.6 * share)

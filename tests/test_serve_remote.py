@@ -14,6 +14,7 @@ from serving import QUESTION, Live, random_model
 from thinkaloud.serve.line import Limits
 from thinkaloud.serve.opening import behind
 from thinkaloud.text import Tokenizer
+from thinkaloud.text.tokenizer import TURN_CLOSE
 
 CLOSE = "</think>"
 
@@ -126,9 +127,42 @@ def test_thinking_off_a_form_and_a_bare_prompt(folder: Path) -> None:
         bare = httpx2.post(live.url + "/completions", json={"prompt": "Red", "max_tokens": 5}).json()
         assert bare["choices"][0]["text"] == "{}"
         assert other.asked[1]["prompt"] == Tokenizer.load(folder).encode("Red")
+
+
+def test_a_turn_that_ends_within_the_thought_is_answered_all_the_same(folder: Path) -> None:
+    with Scripted([" 1", TURN_CLOSE], [" 4"]) as other:
         other.closes = False
-        turn = ask(live)
-        assert turn["choices"][0]["thought_end"] == "open" and turn["choices"][0]["message"]["content"] == ""
+        with Live(behind(other.url, str(folder), None, limits=Limits())) as live:
+            said = ask(live)
+    choice, counts = said["choices"][0], said["usage"]["completion_tokens_details"]
+    assert (choice["message"]["reasoning_content"].strip(), choice["message"]["content"]) == ("1", " 4")
+    assert (choice["thought_end"], choice["finish_reason"]) == ("natural", "stop")
+    assert counts["discarded_tokens"] == 1 and counts["forced_tokens"] > 0
+    assert [one["min_tokens"] for one in other.asked] == [0, 1] and other.asked[1]["max_tokens"] == 98
+
+
+def test_an_answer_of_nothing_is_gone_on_from(folder: Path) -> None:
+    """Four times at most, each end of a turn discarded."""
+    with (
+        Scripted([" 1"], ["\n", TURN_CLOSE]) as other,
+        Live(behind(other.url, str(folder), None, limits=Limits())) as live,
+    ):
+        said = ask(live)
+        assert said["choices"][0]["message"]["content"].strip() == "" and len(other.asked) == 6
+        assert said["usage"]["completion_tokens_details"]["discarded_tokens"] == 4
+        assert said["usage"]["completion_tokens_details"]["answer_tokens"] == 6
+        bare = httpx2.post(live.url + "/completions", json={"prompt": "Red", "max_tokens": 5}).json()
+        assert bare["choices"][0]["text"].strip() == "" and len(other.asked) == 7
+
+
+def test_a_stop_string_does_not_stand_in_the_answer(folder: Path) -> None:
+    """Not even where the server behind sends all ids, and however they are cut."""
+    with (
+        Scripted([" 1"], [" 4", " 5", " 6"]) as other,
+        Live(behind(other.url, str(folder), None, limits=Limits())) as live,
+    ):
+        said = ask(live, stop=["5 6"])
+    assert said["choices"][0]["message"]["content"] == " 4 " and said["choices"][0]["finish_reason"] == "stop"
 
 
 def test_a_thought_is_led_there_too(folder: Path) -> None:

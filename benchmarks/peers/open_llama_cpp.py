@@ -1,29 +1,38 @@
-"""A converted file opened by llama.cpp: conversations in, ids of prompts and of greedy replies out."""
+"""A converted file opened by llama.cpp's server: conversations in, ids of prompts and of greedy replies out."""
 
 import json
 import sys
+import urllib.request
+from typing import Any
 
-from llama_cpp import Llama
-from llama_cpp.llama_chat_format import Jinja2ChatFormatter
+from xllamacpp import CommonParams, Server, ggml_type
 
-asked = json.load(sys.stdin)
-model = Llama(asked["folder"], n_ctx=512, n_threads=1, verbose=False)
-names = {
-    name: model.detokenize([token], special=True).decode()
-    for name, token in (("eos_token", model.token_eos()), ("bos_token", model.token_bos()))
-    if token >= 0
-}
-template = Jinja2ChatFormatter(template=model.metadata["tokenizer.chat_template"], **({"bos_token": ""} | names))
-prompts, replies = [], []
-for question in asked["questions"]:
-    text = template(messages=[{"role": "user", "content": question}]).prompt
-    ids = model.tokenize(text.encode(), add_bos=False, special=True)
-    reply: list[int] = []
-    model.reset()
-    for token in model.generate(ids, temp=0.0, top_k=1):
-        reply.append(token)
-        if token == model.token_eos() or len(reply) == asked["tokens"]:
-            break
-    prompts.append(ids)
-    replies.append(reply)
-print(json.dumps({"prompts": prompts, "replies": replies}))
+
+def post(address: str, path: str, body: dict[str, Any]) -> Any:
+    """What the server says to it."""
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(address + path, json.dumps(body).encode(), headers)
+    with urllib.request.urlopen(request, timeout=600) as response:
+        return json.load(response)
+
+
+def main() -> None:
+    """Read, ask, print."""
+    asked = json.load(sys.stdin)
+    how = CommonParams()
+    how.model.path, how.n_ctx, how.n_parallel, how.port = asked["folder"], 512, 1, 0
+    how.cache_type_k = how.cache_type_v = ggml_type.GGML_TYPE_F32  # as the weights: greedy ids hang on the last bits
+    server = Server(how)
+    address = server.listening_address
+    prompts, replies = [], []
+    for question in asked["questions"]:
+        text = post(address, "/apply-template", {"messages": [{"role": "user", "content": question}]})["prompt"]
+        ids = post(address, "/tokenize", {"content": text, "add_special": False, "parse_special": True})["tokens"]
+        body = {"prompt": ids, "n_predict": asked["tokens"], "temperature": 0.0, "return_tokens": True}
+        prompts.append(ids)
+        replies.append(post(address, "/completion", body)["tokens"])
+    print(json.dumps({"prompts": prompts, "replies": replies}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,15 +1,24 @@
 """An exported folder opened by vLLM on a CPU: conversations in, ids of prompts and of greedy replies out."""
 
 import json
+import os
 import sys
 
-from vllm import LLM, SamplingParams
+os.environ |= {
+    "DO_NOT_TRACK": "1",
+    "HF_HUB_OFFLINE": "1",
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+}
+from vllm import LLM, SamplingParams  # noqa: E402
 
 
 def main() -> None:
     """Read, ask, print."""
     asked = json.load(sys.stdin)
-    model = LLM(asked["folder"], dtype="float32", max_model_len=512, enforce_eager=True)
+    model = LLM(asked["folder"], dtype="float32", enforce_eager=True)
     how = SamplingParams(temperature=0.0, max_tokens=asked["tokens"])
     conversations = [[{"role": "user", "content": question}] for question in asked["questions"]]
     done = model.chat(conversations, how, use_tqdm=False)

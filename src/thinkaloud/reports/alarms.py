@@ -84,9 +84,14 @@ def best(rows: Sequence[Row], key: str) -> float:
 
 
 def worse(rows: Sequence[Row], steps: int) -> bool:
-    """Whether the reward has clearly fallen from its best, or is as low as it was."""
-    now = newest(rows, "reward", steps)
-    return now < best(rows, "reward") - CLEAR or (now < LOW and now <= first(rows, "reward") + CLEAR / 2)
+    """Whether the reward has clearly fallen from its best, or is as low as it was.
+
+    A memory chooses harder problems as it learns: where dev accuracy holds, only a third of the best reward is a fall.
+    """
+    now, top, points = newest(rows, "reward", steps), best(rows, "reward"), values(rows, "dev_accuracy")
+    holds = len(points) > 1 and points[-1] > max(points) - CLEAR / 2
+    fallen_to = 2 / 3 * top if holds else top - CLEAR
+    return now < fallen_to or (now < LOW and now <= first(rows, "reward") + CLEAR / 2)
 
 
 def dev_fall(rows: Sequence[Row]) -> float:

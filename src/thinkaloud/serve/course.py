@@ -13,11 +13,13 @@ from thinkaloud.inference.asking import ANSWER_FLOOR, EFFORTS
 from thinkaloud.inference.defaults import Defaults
 from thinkaloud.serve.exchange import Wish
 from thinkaloud.serve.faults import Fault
-from thinkaloud.text import ChatTemplate, Piece, StreamParser
+from thinkaloud.text import ChatTemplate, Piece, StopStrings, StreamParser
 from thinkaloud.text.stream import PlainLayout
 
 Continue = Callable[[Mapping[str, Any]], AsyncGenerator[Mapping[str, Any], None]]
 "The choices of a completion's chunks, for the body of a request."
+SILENT = 4
+"Answers that say nothing and are gone on from, before one is taken as it is."
 NOT_HERE = {"bias": "logit_bias"} | {name: name for name in ("top_logprobs", "logprobs", "max_accuracy_loss")}
 "Settings that can't be had through another server, and their fields."
 
@@ -37,6 +39,7 @@ class Course:
         self._tokenizer, self._settings = template.tokenizer, settings
         self._max_tokens: int = settings.get("max_tokens") or defaults.max_tokens
         thinking = effort != "off"
+        self._bare = wish.prompt is not None
         if wish.prompt is None:
             tools = settings.get("tools") if choice != "none" else None
             history = settings.get("history", "tools")
@@ -56,7 +59,10 @@ class Course:
         self._end = "open" if self._thinks else "none"
         self._said: list[int] = []
         self._pieces: list[Piece] = []
-        self._thought = self._answer = self._forced = 0
+        self._stops, self._answer_text = StopStrings(settings.get("stop", ())), ""
+        self._thought = self._answer = self._forced = self._discarded = 0
+        self._ends = self._silent = 0  # ids that end a turn, of what was asked last; answers that said nothing
+        self._stop_ids = template.markup.stop
         self._answer_now = self._changed = False
         self._going = asyncio.Event()
         self._going.set()
@@ -83,14 +89,14 @@ class Course:
         finish = ""
         while not finish:
             await self._going.wait()
-            self._changed = False
+            self._changed, self._ends = False, 0
             if self._thinks and (self._answer_now or self._thought >= self._budget):
                 self._end, self._thinks = "client" if self._answer_now else "budget", False
                 self._force(self._policy.forced_close)
             if self._thinks:
                 left, stop = self._budget - self._thought, [self._close_tag]
             else:
-                left, stop = self._max_tokens - self._thought - self._answer, list(self._settings.get("stop", ()))
+                left, stop = self._left, list(self._settings.get("stop", ()))
             async with aclosing(ask(self._body(left, stop))) as choices:
                 async for choice in choices:
                     self._take(choice)
@@ -99,7 +105,8 @@ class Course:
                     finish = self._ended(choice)
                     if finish or self._changed:
                         break
-        self._pieces += self._parser.finish()
+        self._say(self._parser.finish())
+        self._tell(self._stops.finish())
         for piece in self._taken():
             yield piece
         yield self._reply(finish)
@@ -117,6 +124,7 @@ class Course:
             "max_tokens": left,
             "stop": stop or None,
             "seed": (settings.get("seed", 0) + settings.get("sample", 0)) % 2**63,
+            "min_tokens": 0 if self._thinks or self._spoken else 1,
             "skip_special_tokens": False,
             "return_token_ids": True,
         }
@@ -126,18 +134,35 @@ class Course:
         return {name: value for name, value in body.items() if value is not None}
 
     def _take(self, choice: Mapping[str, Any]) -> None:
-        ids = choice.get("token_ids") or self._tokenizer.encode_trusted(choice.get("text") or "")
+        ids = list(choice.get("token_ids") or self._tokenizer.encode_trusted(choice.get("text") or ""))
+        while ids and ids[-1] in self._stop_ids:
+            ids.pop()
+            self._ends += 1
         self._said += ids
         if self._thinks:
             self._thought += len(ids)
         else:
             self._answer += len(ids)
-        self._pieces += self._parser.feed(ids)
+        self._say(self._parser.feed(ids))
+
+    def _say(self, pieces: Sequence[Piece]) -> None:
+        """Hand on what stands before a stop string of the answer."""
+        for piece in pieces:
+            if piece.kind == "answer":
+                self._tell(self._stops.feed(piece.text))
+            else:
+                self._tell(self._stops.finish() if piece.kind == "tool_call" else "")
+                self._pieces += [] if self._stops.found else [piece]
+
+    def _tell(self, text: str) -> None:
+        if text:
+            self._answer_text += text
+            self._pieces.append(Piece("answer", text))
 
     def _force(self, ids: Sequence[int]) -> None:
         self._said += ids
         self._forced += len(ids)
-        self._pieces += self._parser.feed(ids)
+        self._say(self._parser.feed(ids))
 
     def _taken(self) -> list[Piece]:
         pieces, self._pieces = self._pieces, []
@@ -146,33 +171,49 @@ class Course:
     def _ended(self, choice: Mapping[str, Any]) -> str:
         """Why the reply is done, or nothing while it goes on."""
         reason = choice.get("finish_reason")
+        if self._stops.found is not None:
+            return "stop"
         if reason is None:
             return ""
         if not self._thinks:
-            return "length" if reason == "length" else "stop"
+            if reason == "length" or self._spoken or self._silent == SILENT or self._left <= self._ends:
+                self._answer += self._ends
+                return "length" if reason == "length" else "stop"
+            self._discarded, self._silent, self._changed = self._discarded + self._ends, self._silent + 1, True
+            return ""
+        self._discarded += self._ends
         if reason == "length":
             self._thought = max(self._thought, self._budget)
-        elif choice.get("stop_reason", self._close_tag) is None:
-            return "stop"  # the model ended its turn within the thought
         else:
-            close = self._policy.close_id
-            if close not in self._said:
-                self._take({"token_ids": [close]})
+            if choice.get("stop_reason", self._close_tag) is None:  # the model ended its turn within the thought
+                self._force(self._policy.forced_close)
+            elif self._policy.close_id not in self._said:
+                self._take({"token_ids": [self._policy.close_id]})
             self._thinks, self._end = False, "natural"
         self._changed = True
         return ""
+
+    @property
+    def _left(self) -> int:
+        return self._max_tokens - self._thought - self._answer - self._discarded
+
+    @property
+    def _spoken(self) -> bool:
+        """Whether the answer says something, or need not."""
+        return bool(self._bare or self._answer_text.strip() or self._parser.message.tool_calls)
 
     def _reply(self, finish: str) -> Reply:
         message = self._parser.message
         return Reply(
             thinking=message.thinking or "",
-            answer=message.content,
+            answer=self._answer_text,
             tool_calls=message.tool_calls,
             usage=Usage(
                 prompt_tokens=len(self._prompt),
                 thinking_tokens=self._thought,
                 forced_tokens=self._forced,
                 answer_tokens=self._answer,
+                discarded_tokens=self._discarded,
             ),
             finish=finish,
             thought_end=self._end,
