@@ -109,7 +109,7 @@ def healthy(command: list[str], environment: dict[str, str], folder: Path) -> fl
                 try:
                     urllib.request.urlopen("http://127.0.0.1:8000/health", timeout=5).close()
                     return round(time.perf_counter() - start, 1)
-                except urllib.error.URLError:
+                except (urllib.error.URLError, TimeoutError):
                     time.sleep(0.2)
         finally:
             process.terminate()
