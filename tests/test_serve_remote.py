@@ -141,6 +141,21 @@ def test_a_turn_that_ends_within_the_thought_is_answered_all_the_same(folder: Pa
     assert [one["min_tokens"] for one in other.asked] == [0, 1] and other.asked[1]["max_tokens"] == 98
 
 
+def test_a_thought_that_goes_round_in_circles_is_taken_back_then_closed(folder: Path) -> None:
+    script = [" 9", *[" 1", " 2"] * 400]
+    with Scripted(script, [" 4"]) as other, Live(behind(other.url, str(folder), None, limits=Limits())) as live:
+        said = ask(live, max_tokens=2000, thinking_budget=1500, temperature=0.1, seed=3)
+    choice, counts = said["choices"][0], said["usage"]["completion_tokens_details"]
+    assert (choice["message"]["content"], choice["thought_end"]) == (" 4", "loop")
+    assert choice["message"]["reasoning_content"].startswith(" 9") and counts["reasoning_tokens"] < 40
+    assert counts["discarded_tokens"] > 256 and len(other.asked) == 3
+    first, second, last = other.asked
+    assert (first["temperature"], second["temperature"], last["temperature"]) == (0.1, 0.7, 0.1)
+    assert first["seed"] == 3 != second["seed"]
+    spent = counts["reasoning_tokens"] + counts["discarded_tokens"]
+    assert last["max_tokens"] == 2000 - spent and second["max_tokens"] <= 1500 - counts["discarded_tokens"] // 2
+
+
 def test_an_answer_of_nothing_is_gone_on_from(folder: Path) -> None:
     """Four times at most, each end of a turn discarded."""
     with (

@@ -8,13 +8,14 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
+from thinkaloud.engine.row import WARMTH
 from thinkaloud.inference import Reply, Usage
 from thinkaloud.inference.asking import ANSWER_FLOOR, EFFORTS
 from thinkaloud.inference.defaults import Defaults
 from thinkaloud.serve.exchange import Wish
 from thinkaloud.serve.faults import Fault
 from thinkaloud.text import ChatTemplate, Piece, StopStrings, StreamParser
-from thinkaloud.text.stream import PlainLayout
+from thinkaloud.text.stream import PlainLayout, ReplyLayout
 
 Continue = Callable[[Mapping[str, Any]], AsyncGenerator[Mapping[str, Any], None]]
 "The choices of a completion's chunks, for the body of a request."
@@ -44,19 +45,22 @@ class Course:
             tools = settings.get("tools") if choice != "none" else None
             history = settings.get("history", "tools")
             self._prompt = template.prompt(wish.messages, thinking=thinking, tools=tools, history=history)
-            self._parser = StreamParser(template, thinking)
+            self._layout: ReplyLayout = template
         else:
             text = wish.prompt
             self._prompt = self._tokenizer.encode(text) if isinstance(text, str) else list(text)
-            self._parser = StreamParser(PlainLayout(template), False)
+            self._layout, thinking = PlainLayout(template), False
+        self._parser = StreamParser(self._layout, thinking)
         share, budget = EFFORTS[effort], settings.get("thinking_budget")
         if budget is None and share is not None:
             budget = int(share * self._max_tokens)
-        self._policy = template.policy(thinking=thinking, budget=budget)
+        self._policy = template.policy(thinking=thinking, budget=budget, rescue=True)
         self._room = self._max_tokens - min(ANSWER_FLOOR, self._max_tokens)
         self._budget = self._room if budget is None else min(budget, self._room)
         self._thinks = self._policy.starts_thinking and wish.prompt is None
         self._end = "open" if self._thinks else "none"
+        self._watch = self._policy.watch() if self._thinks else None
+        self._fixed = self._rescues = 0  # ids that the client put in stand; how often the thought went round in circles
         self._said: list[int] = []
         self._pieces: list[Piece] = []
         self._stops, self._answer_text = StopStrings(settings.get("stop", ())), ""
@@ -90,8 +94,9 @@ class Course:
         while not finish:
             await self._going.wait()
             self._changed, self._ends = False, 0
-            if self._thinks and (self._answer_now or self._thought >= self._budget):
-                self._end, self._thinks = "client" if self._answer_now else "budget", False
+            if self._thinks and (self._answer_now or self._rescues > 1 or self._thought >= self._budget):
+                self._end = "client" if self._answer_now else "loop" if self._rescues > 1 else "budget"
+                self._thinks = False
                 self._force(self._policy.forced_close)
             if self._thinks:
                 left, stop = self._budget - self._thought, [self._close_tag]
@@ -99,10 +104,10 @@ class Course:
                 left, stop = self._left, list(self._settings.get("stop", ()))
             async with aclosing(ask(self._body(left, stop))) as choices:
                 async for choice in choices:
-                    self._take(choice)
+                    went_back = self._take(choice)
                     for piece in self._taken():
                         yield piece
-                    finish = self._ended(choice)
+                    finish = "" if went_back else self._ended(choice)
                     if finish or self._changed:
                         break
         self._say(self._parser.finish())
@@ -123,17 +128,20 @@ class Course:
             "prompt": [*self._prompt, *self._said],
             "max_tokens": left,
             "stop": stop or None,
-            "seed": (settings.get("seed", 0) + settings.get("sample", 0)) % 2**63,
+            "seed": ((settings.get("seed", 0) + settings.get("sample", 0)) ^ (0x5EED * (self._rescues > 0))) % 2**63,
             "min_tokens": 0 if self._thinks or self._spoken else 1,
             "skip_special_tokens": False,
             "return_token_ids": True,
         }
         body |= {name: settings.get(name) for name in ("temperature", "top_p", "top_k", "min_p")}
+        if self._thinks and self._rescues and body["temperature"] is not None:
+            body["temperature"] = max(body["temperature"], WARMTH)
         if not self._thinks and settings.get("schema") is not None:
             body["structured_outputs"] = {"json": settings["schema"] or {"type": "object"}}
         return {name: value for name, value in body.items() if value is not None}
 
-    def _take(self, choice: Mapping[str, Any]) -> None:
+    def _take(self, choice: Mapping[str, Any]) -> bool:
+        """What a piece says; whether the thought went back instead."""
         ids = list(choice.get("token_ids") or self._tokenizer.encode_trusted(choice.get("text") or ""))
         while ids and ids[-1] in self._stop_ids:
             ids.pop()
@@ -144,6 +152,32 @@ class Course:
         else:
             self._answer += len(ids)
         self._say(self._parser.feed(ids))
+        circles = self._thinks and any(self._circles(token) for token in ids)
+        if circles:
+            self._take_back()
+        return circles
+
+    def _circles(self, token: int) -> bool:
+        """Whether the thought goes round in circles with this token, and then remembers where they began."""
+        start = None if self._watch is None or token == self._policy.close_id else self._watch.feed(token)
+        if start is None:
+            return False
+        self._kept = max(start, self._fixed, 1)
+        return True
+
+    def _take_back(self) -> None:
+        """Go back to before the circles; what is taken back is paid for by the budget and by `max_tokens`."""
+        assert self._watch is not None
+        before, count = self._parser.message.thinking or "", len(self._said) - self._kept
+        del self._said[self._kept :]
+        self._watch.rewind(self._kept)
+        self._parser = StreamParser(self._layout)
+        self._parser.feed(self._said)
+        lost = before[len(self._parser.message.thinking or "") :]
+        self._pieces += [Piece("taken_back", lost)] if lost else []
+        self._thought, self._discarded = self._thought - count, self._discarded + count
+        self._budget, self._room = max(self._budget - count, self._thought), self._room - count
+        self._rescues, self._changed = self._rescues + 1, True
 
     def _say(self, pieces: Sequence[Piece]) -> None:
         """Hand on what stands before a stop string of the answer."""
@@ -163,6 +197,10 @@ class Course:
         self._said += ids
         self._forced += len(ids)
         self._say(self._parser.feed(ids))
+        if self._thinks and self._watch is not None:
+            self._fixed = len(self._said)
+            for token in ids:
+                self._watch.feed(token)
 
     def _taken(self) -> list[Piece]:
         pieces, self._pieces = self._pieces, []
