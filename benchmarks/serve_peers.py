@@ -30,7 +30,7 @@ HERE = Path(__file__).parent
 OUT = HERE.parent / "docs" / "data" / "serve_peers.json"
 PROMPT, REPLY = 64, 32
 "Words of a prompt, each a token; tokens of a reply."
-ASKED = {1: 4, 8: 2, 64: 2}
+ASKED = {1: 4, 8: 2, 64: 1}
 "Clients at once -> replies of each."
 ROWS, CONTEXT = 64, 256
 "Replies at a time and tokens of one, of every server."
