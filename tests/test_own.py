@@ -36,7 +36,7 @@ from thinkaloud.train.adapter import adapted, merged, without
 from thinkaloud.train.batches import Sample, batches
 from thinkaloud.train.brought import brought
 from thinkaloud.train.data import demonstrations
-from thinkaloud.train.pace import BESIDES, Pace
+from thinkaloud.train.pace import Pace
 from thinkaloud.train.pipeline import announce, gather, prepare
 from thinkaloud.train.policy import logprobs_of
 from thinkaloud.train.recipe import Recipe
@@ -410,7 +410,7 @@ def test_the_time_that_is_left_goes_by_replies_where_those_end_a_stage(
     for share, seconds in ((0.02, 30.0), (0.04, 40.0)):  # the first step is slow; then 2 % take 10 seconds
         one.state, one.progress, one.seconds = "training", share, seconds
         said = lines.update(statuses)
-    training, measuring = 500.0, BESIDES * one.work.measuring / (4 * 1000 + one.work.looks) * 500
+    training, measuring = 500.0, one.work.measuring / (4 * 1000 + one.work.looks) * 500
     assert pace.left(one, statuses) == pytest.approx(480 + measuring), "a reply costs a quarter of one that is learnt"
     assert pace.left(two, statuses) == pytest.approx(training + measuring / 2)
     assert "at the pace of the first steps about" in said[-1]
