@@ -21,7 +21,8 @@ def main() -> None:
     model = LLM(asked["folder"], dtype="float32", enforce_eager=True)
     how = SamplingParams(temperature=0.0, max_tokens=asked["tokens"])
     conversations = [[{"role": "user", "content": question}] for question in asked["questions"]]
-    done = model.chat(conversations, how, use_tqdm=False)
+    switch = {"enable_thinking": True}  # where a template has it
+    done = model.chat(conversations, how, use_tqdm=False, chat_template_kwargs=switch)
     replies = [list(one.outputs[0].token_ids) for one in done]
     print(json.dumps({"prompts": [one.prompt_token_ids for one in done], "replies": replies}))
 
