@@ -137,7 +137,7 @@ def table(found: dict[str, list[dict[int, dict[str, float]]]], clients: list[int
             if rounds
         }
         for name, one in told.items():
-            ours = told["ours int8" if name.endswith(("q8_0", "int8")) else "ours bf16"]
+            ours = told.get("ours int8" if name.endswith(("q8_0", "int8")) else "ours bf16", one)
             ratios = (ours["tokens_per_second"] / one["tokens_per_second"], one["first_p50"] / ours["first_p50"])
             last = ["", ""] if one is ours else [f"{ratio:.2f}" for ratio in ratios]
             first = [f"{1000 * one[key]:,.0f}" for key in ("first_p50", "first_p90")]

@@ -12,11 +12,12 @@ os.environ |= {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_LOGGING_LEVEL": "ERROR",
 }
-from vllm import LLM, SamplingParams  # noqa: E402
 
 
 def main() -> None:
     """Read, ask, print."""
+    from vllm import LLM, SamplingParams  # it reads the environment when it is imported
+
     asked = json.load(sys.stdin)
     model = LLM(asked["folder"], dtype="float32", enforce_eager=True)
     how = SamplingParams(temperature=0.0, max_tokens=asked["tokens"])

@@ -152,25 +152,25 @@ class Course:
         else:
             self._answer += len(ids)
         self._say(self._parser.feed(ids))
-        circles = self._thinks and any(self._circles(token) for token in ids)
-        if circles:
-            self._take_back()
-        return circles
+        kept = self._circles(ids)
+        if kept is not None:
+            self._take_back(kept)
+        return kept is not None
 
-    def _circles(self, token: int) -> bool:
-        """Whether the thought goes round in circles with this token, and then remembers where they began."""
-        start = None if self._watch is None or token == self._policy.close_id else self._watch.feed(token)
-        if start is None:
-            return False
-        self._kept = max(start, self._fixed, 1)
-        return True
+    def _circles(self, ids: Sequence[int]) -> int | None:
+        """If the thought goes round in circles with these: how many of its ids still stand."""
+        for token in ids if self._thinks else ():
+            start = None if self._watch is None or token == self._policy.close_id else self._watch.feed(token)
+            if start is not None:
+                return max(start, self._fixed, 1)
+        return None
 
-    def _take_back(self) -> None:
+    def _take_back(self, kept: int) -> None:
         """Go back to before the circles; what is taken back is paid for by the budget and by `max_tokens`."""
         assert self._watch is not None
-        before, count = self._parser.message.thinking or "", len(self._said) - self._kept
-        del self._said[self._kept :]
-        self._watch.rewind(self._kept)
+        before, count = self._parser.message.thinking or "", len(self._said) - kept
+        del self._said[kept:]
+        self._watch.rewind(kept)
         self._parser = StreamParser(self._layout)
         self._parser.feed(self._said)
         lost = before[len(self._parser.message.thinking or "") :]
