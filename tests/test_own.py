@@ -21,6 +21,7 @@ from thinkaloud.base.config import load_settings, parse_settings, to_toml
 from thinkaloud.base.errors import UserError
 from thinkaloud.base.run import read_json, read_jsonl
 from thinkaloud.cli.display import Lines
+from thinkaloud.cli.evaluate import sealed_of
 from thinkaloud.cli.main import run as command_line
 from thinkaloud.inference import load
 from thinkaloud.model import load_adapter, load_model, merge_adapter
@@ -100,6 +101,7 @@ def test_faults_are_told_by_line_and_the_sound_ones_used(tmp_path: Path, brought
     kept = brought(tmp_path / "run", "train")
     assert {one.family for one in kept} == {"own_chains"}, "a family of ours is not meant"
     assert all("\\boxed{}" in one.question for one in kept), "asked as `eval --on` asks"
+    assert [len(sealed_of(str(recipe.run.dir), most)[0].problems) for most in (None, 3)] == [10, 3]
     path.unlink()
     assert brought(recipe.run.dir, "train") == kept and not prepare(recipe), "the run has its own copy"
 
