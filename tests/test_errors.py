@@ -320,6 +320,10 @@ MISTAKES = [
         words="report nowhere",
     ),
     Mistake(
+        done="a report of a folder that is no run",
+        words="report .",
+    ),
+    Mistake(
         done="a journal with a damaged line",
         words="doctor r",
         before=file("r/checkpoints/think/metrics.jsonl", '{"step": 1}\n{"st\n{"step": 3}\n'),
