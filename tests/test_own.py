@@ -325,6 +325,8 @@ def test_a_batch_moves_whole() -> None:
         ("evaluation.points=0", "evaluation.points: "),
         ("stages.think_rl.max_tokens=0", "stages.think_rl.max_tokens: "),
         ("stages.think_rl.optimiser.adamw_rate=-0.1", "stages.think_rl.optimiser.adamw_rate: "),
+        ("stages.think_rl.lora.targets=['q_proj', 'vproj']", "stages.think_rl.lora.targets.1: .*'v_proj'"),
+        ("problems=", "problems: "),
         ("problems=nowhere.jsonl", "need a model that can read them"),
         ("run.dtype=int8", "run.dtype"),
         ("stages.think_rl.families=['mugs']", "none of the recipe's"),

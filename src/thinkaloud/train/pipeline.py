@@ -123,7 +123,7 @@ def gather(recipe: Recipe) -> None:
     """Write what belongs to the whole run: model, journals, ledger, examples, report and, last, summary."""
     run = recipe.run.dir
     for journal in ("metrics.jsonl", "rollouts.jsonl"):
-        text = "".join((stage_folder(run, name) / journal).read_text() for name in recipe.stages)
+        text = "".join((stage_folder(run, name) / journal).read_text("utf-8") for name in recipe.stages)
         write_text(run / journal, text)
     ledgers = {name: read_json(stage_folder(run, name) / "ledger.json") for name in recipe.stages}
     write_json(run / "ledger.json", {"stages": ledgers, "total": _total(ledgers)})

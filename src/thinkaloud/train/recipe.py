@@ -124,7 +124,7 @@ class Recipe(Settings):
     "where it lives"
     model: ModelSettings | str = ModelSettings()
     "the shape of a fresh decoder; or a checkpoint to start from: a folder, a run's folder or a name on the hub"
-    problems: str | None = None
+    problems: str | None = Field(default=None, min_length=1)
     "your own problems, a file or folder, in place of families: docs/TRAINING.md"
     instruction: str | None = None
     "what follows each of your questions; None: what its verifier asks for, as in `thinkaloud eval --on`; '': nothing"
