@@ -291,6 +291,11 @@ MISTAKES = [
         before=begun,
     ),
     Mistake(
+        done="a model of yours where a run goes",
+        words="train smoke run.dir=there",
+        before=file("there/model/config.json", "{}"),
+    ),
+    Mistake(
         done="a run that a newer version began",
         words="train smoke",
         before=newer,

@@ -23,6 +23,7 @@ from thinkaloud.base.run import read_json, read_jsonl
 from thinkaloud.cli.display import Lines
 from thinkaloud.cli.evaluate import sealed_of
 from thinkaloud.cli.main import run as command_line
+from thinkaloud.cli.recipes import tell_next
 from thinkaloud.inference import load
 from thinkaloud.model import load_adapter, load_model, merge_adapter
 from thinkaloud.problems import FAMILIES, Problem, draw
@@ -79,7 +80,8 @@ def test_every_brought_problem_is_in_one_split_and_small_files_hold_out_enough(c
     assert len(splits["test"]) >= min(LEAST_TEST, count // 4) and len(splits["dev"]) >= min(LEAST_DEV, count // 8)
     assert count < 8 or len(splits["train"]) > count / 2
     natural = [split_of(one.canonical) for one in problems]
-    if natural.count("test") >= LEAST_TEST and natural.count("dev") >= LEAST_DEV:
+    assert len(splits["test"]) <= count // 4 and len(splits["dev"]) <= count // 8
+    if LEAST_TEST <= natural.count("test") <= count // 4 and LEAST_DEV <= natural.count("dev") <= count // 8:
         assert all(split_of(one.canonical) == split for split, part in splits.items() for one in part)
 
 
@@ -336,6 +338,18 @@ def test_mistakes_are_named(tmp_path: Path, override: str, words: str) -> None:
     with pytest.raises(UserError, match=words):
         prepare(load_settings(Recipe, RECIPES / "smoke.toml", [f"run.dir={tmp_path / 'run'}", override]))
     assert not (tmp_path / "run" / "recipe.toml").exists()
+
+
+def test_nothing_of_the_users_is_written_over(tmp_path: Path, brought_model: Path, file: Path) -> None:
+    shutil.copytree(brought_model, tmp_path / "mine" / "model")
+    with pytest.raises(UserError, match="mine holds no run, but model"):
+        prepare(recipe_for(tmp_path / "mine", tmp_path / "mine" / "model", file, {"rl": RL}))
+    assert not (tmp_path / "mine" / "recipe.toml").exists()
+
+
+def test_the_study_that_is_proposed_has_the_same_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tell_next(tmp_path, ["own", "model=my model"])
+    assert "thinkaloud study own 'model=my model'\n" in capsys.readouterr().out
 
 
 def test_own_settings_replace_a_recipes_on_the_command_line(brought_model: Path, file: Path) -> None:

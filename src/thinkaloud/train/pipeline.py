@@ -27,6 +27,9 @@ from thinkaloud.train.tracking import check_tracker
 from thinkaloud.train.workers import Worker, free_worker
 
 POLL_SECONDS = 0.25
+GATHERED = ("metrics.jsonl", "rollouts.jsonl", "ledger.json", "summary.json", "examples.json", "report.html")
+FOLDERS = ("model", "checkpoints", "evaluations")
+"What a run writes besides what preparing it does."
 
 
 def prepare(recipe: Recipe) -> bool:
@@ -43,6 +46,9 @@ def prepare(recipe: Recipe) -> bool:
         if load_settings(Recipe, run / "recipe.toml") != recipe:
             raise UserError(f"{run} holds a run of another recipe: delete it, or choose another folder with run.dir=")
     else:
+        for name in (*GATHERED, *FOLDERS):
+            if (run / name).exists():
+                raise UserError(f"{run} holds no run, but {name}, which a run writes over: choose another run.dir=")
         found = None if recipe.problems is None else bring(recipe.problems, recipe.instruction)
         if found is not None:
             keep(run, found)
