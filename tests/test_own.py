@@ -98,12 +98,12 @@ def test_faults_are_told_by_line_and_the_sound_ones_used(tmp_path: Path, brought
     path.write_text("\n".join([*rows[:4], "{oops", *rows[4:], rows[0]]))
     recipe = recipe_for(tmp_path / "run", brought_model, path, {"rl": RL})
     lines = announce(recipe)
-    assert lines[0] == f"{path}: 30 problems (17 train, 3 dev, 10 test)"
+    assert lines[0] == f"{path}: 30 problems (20 train, 3 dev, 7 test)"
     assert lines[1].startswith("  left out, line 5: no JSON") and "line 32: the question of line 1 again" in lines[2]
     kept = brought(tmp_path / "run", "train")
     assert {one.family for one in kept} == {"own_chains"}, "a family of ours is not meant"
     assert all("\\boxed{}" in one.question for one in kept), "asked as `eval --on` asks"
-    assert [len(sealed_of(str(recipe.run.dir), most)[0].problems) for most in (None, 3)] == [10, 3]
+    assert [len(sealed_of(str(recipe.run.dir), most)[0].problems) for most in (None, 3)] == [7, 3]
     path.unlink()
     assert brought(recipe.run.dir, "train") == kept and not prepare(recipe), "the run has its own copy"
 
@@ -150,7 +150,7 @@ def test_demonstrations_of_ones_own_are_learnt(tmp_path: Path, template: str) ->
     text = stage.tokenizer.decode([id_ for id_, learnt in zip(shown[0].ids, shown[0].mask, strict=True) if learnt])
     answer = f"\\boxed{{{stage.problems[0].reference}}}"
     thought = "1 + 1 = 2\n</think>\n\n" if template == "QwQ" else "1 + 1 = 2\n\n"
-    assert text.endswith(f"{thought}{answer}<|im_end|>") and len(shown) == len(stage.problems) == 7
+    assert text.endswith(f"{thought}{answer}<|im_end|>") and len(shown) == len(stage.problems) == 10
     for name in recipe.stages:
         run_stage(tmp_path / "run", name)
     rows = read_jsonl(tmp_path / "run" / "checkpoints" / "rl" / "rollouts.jsonl")
