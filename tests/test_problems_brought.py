@@ -55,7 +55,7 @@ def test_a_csv_is_read_too_and_its_lines_are_counted_as_an_editor_does(tmp_path:
     assert [fault.line for fault in report.faults] == [4]
 
 
-CSV = [
+CSV: list[tuple[str | bytes, str]] = [
     ("question,answer,id", ""),
     ("What is 1,000 + 2?,1002,a", "more cells than the heading"),
     ("What\u2028is\x0c 3 + 4?,7,0", ""),
