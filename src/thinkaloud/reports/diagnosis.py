@@ -58,12 +58,12 @@ def unreadable(rows: Sequence[Row]) -> Diagnosis | None:
 
 
 def references(rows: Sequence[Row]) -> Diagnosis | None:
-    """In half of the first groups three quarters agree on one answer and nobody is right: doubt the reference first.
+    """In two of five first groups three quarters agree on one answer and nobody is right: doubt the reference first.
 
     Later ones say less: replies that chase wrong references no longer agree.
     """
     then, reward = first(rows, "agreed_wrong"), first(rows, "reward")
-    if not (then > 0.5 and reward < LOW and newest(rows, "reward") < 0.5) or unreadable(rows):
+    if not (then > 0.4 and reward < LOW and newest(rows, "reward") < 0.5) or unreadable(rows):
         return None
     words = f"in {then:.0%} of the first groups the replies agreed on one answer that is judged wrong"
     cure = "check references and verifier (thinkaloud problems check FILE, thinkaloud doctor --verifiers)"
