@@ -103,9 +103,9 @@ def faulty_verdicts(rows: Sequence[Row]) -> Diagnosis | None:
 
 
 def drift(rows: Sequence[Row]) -> Diagnosis | None:
-    """Sampler and trainer a twentieth of a nat a token apart where replies are fresh: more than rounding explains."""
+    """Sampler and trainer 0.03 nats a token apart where replies are fresh: more than rounding explains."""
     now = newest([row for row in rows if not row.get("replayed")], "logprob_gap_mean")
-    if not now > 0.05:
+    if not now > 0.03:
         return None
     words = f"sampled and trained log-probs differ by {now:.3f} nats a token"
     cure = "find the fault (THINKALOUD_NATIVE=off tells whether the native step has it); drift = 2 corrects some of it"
