@@ -339,6 +339,19 @@ def test_a_model_has_a_name(tmp_path: Path) -> None:
     assert name_of("Qwen/QwQ-32B", tmp_path) == "Qwen/QwQ-32B"
 
 
+def doors_close(root: str) -> bool:
+    """Whether a server soon refuses connections; one that it had not yet taken when it closed is reset meanwhile."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            httpx2.get(root + "/health")
+        except httpx2.ConnectError:
+            return True
+        except httpx2.TransportError:
+            pass
+    return False
+
+
 def test_a_signal_closes_the_doors_and_lets_replies_end(model: ReasoningModel) -> None:
     with Live(own(model, "random", limits=Limits())) as live:
         ask = body(model, 1000, stream=True)
@@ -347,10 +360,7 @@ def test_a_signal_closes_the_doors_and_lets_replies_end(model: ReasoningModel) -
             next(lines)
             live.server.handle_exit(signal.SIGTERM, None)
             live.server._captured_signals.clear()  # the tests' own process is not to end
-            deadline = time.monotonic() + 10
-            with pytest.raises(httpx2.ConnectError):
-                while time.monotonic() < deadline:
-                    httpx2.get(live.root + "/health")
+            assert doors_close(live.root)
             assert [line for line in lines if line][-1] == "data: [DONE]"
 
 
@@ -384,9 +394,7 @@ def test_sigterm_lets_replies_end(tmp_path: Path, model: ReasoningModel) -> None
                 lines = answer.iter_lines()
                 next(lines)
                 process.send_signal(signal.SIGTERM)
-                time.sleep(0.3)
-                with pytest.raises(httpx2.ConnectError):
-                    httpx2.get(root[0] + "/health")
+                assert doors_close(root[0])
                 assert [line for line in lines if line][-1] == "data: [DONE]"
             assert process.wait(20) == 0
         finally:
