@@ -68,9 +68,10 @@ NAMED = (
     Death(event="os.rename", path=r"runs/toy/rollouts\.jsonl$"),
     Death(event="os.rename", path=r"runs/toy/model$"),
     Death(event="os.rename", path=r"summary\.json$"),
+    Death(event="os.rename", path=r"live\.html$", count=2),  # told for the last time
 )
 "Moments in their order, one after another in the same run."
-FEW = tuple(NAMED[number] for number in (2, 4, 12, 16))
+FEW = tuple(NAMED[number] for number in (2, 4, 12, 16, 17))
 "The most telling of them."
 
 

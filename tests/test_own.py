@@ -29,7 +29,7 @@ from thinkaloud.model import load_adapter, load_model, merge_adapter
 from thinkaloud.problems import FAMILIES, Problem, draw
 from thinkaloud.problems.brought import check
 from thinkaloud.problems.sets import LEAST_DEV, LEAST_TEST, split_brought, split_of
-from thinkaloud.reports import load_run
+from thinkaloud.reports import load_run, summarise
 from thinkaloud.reports.findings import training
 from thinkaloud.rollouts import Sampling
 from thinkaloud.text import Message
@@ -496,7 +496,7 @@ def test_reward_goes_up_on_a_file_of_tosses(tmp_path: Path, monkeypatch: pytest.
     for name in stages:
         run_stage(tmp_path / "run", name)
     gather(recipe)
-    models = read_json(tmp_path / "run" / "summary.json")["models"]
+    models = summarise(tmp_path / "run")["models"]
     reached = {name: one["overall"]["accuracy"] for name, one in models.items()}
     assert reached["before"] < 0.75 and min(reached["full"], reached["lora"]) > 0.8, reached
     for name in stages:
@@ -538,7 +538,7 @@ def test_reward_goes_up_on_ones_own_problems(tmp_path: Path) -> None:
     for name in stages:
         run_stage(tmp_path / "run", name)
     gather(recipe)
-    models = read_json(tmp_path / "run" / "summary.json")["models"]
+    models = summarise(tmp_path / "run")["models"]
     reached = {name: one["overall"]["accuracy"] for name, one in models.items()}
     print(reached)
     assert reached["full"] > reached["before"] + 0.1 and reached["lora"] > reached["before"] + 0.1

@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from shlex import quote
 
+from thinkaloud.base.run import write_text
 from thinkaloud.reports import plots
 from thinkaloud.reports.drawing import colour_name
 from thinkaloud.reports.findings import START, Finding, control_findings, data, endings, lift, thinking, training
@@ -52,7 +53,7 @@ def write_report(run: Path) -> Path:
     """Write RUN/report.html, one self-contained file, and return its path; UserError if RUN is no folder."""
     loaded = load_run(run)
     file = loaded.path / "report.html"
-    file.write_text(render(loaded), encoding="utf-8")
+    write_text(file, render(loaded))
     return file
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from thinkaloud.base.errors import UserError
+from thinkaloud.base.run import write_text
 from thinkaloud.base.statistics import (
     Estimate,
     hierarchical_bootstrap,
@@ -220,13 +221,13 @@ def study_markdown(study: Path | Study) -> str:
 
 
 def write_study(study: Path) -> Path:
-    """Write STUDY/study.json, study.md and report.html; return the path of the report."""
+    """Write STUDY/report.html, study.md and, last, study.json; return the path of the report."""
     loaded = load_study(study)
-    text = json.dumps(summarise_study(loaded), indent=2, ensure_ascii=False, allow_nan=False)
-    (loaded.path / "study.json").write_text(text + "\n", encoding="utf-8")
-    (loaded.path / "study.md").write_text(study_markdown(loaded), encoding="utf-8")
     file = loaded.path / "report.html"
-    file.write_text(render_study(loaded), encoding="utf-8")
+    write_text(file, render_study(loaded))
+    write_text(loaded.path / "study.md", study_markdown(loaded))
+    text = json.dumps(summarise_study(loaded), indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(loaded.path / "study.json", text + "\n")
     return file
 
 

@@ -91,16 +91,19 @@ def train(recipes: Sequence[Recipe]) -> Iterator[list[StageStatus]]:
             stack.enter_context(locked(recipe.run.dir))
         pending = [recipe for recipe in recipes if not prepare(recipe)]
         statuses = [status for recipe in recipes for status in statuses_of(recipe)]
-        told = [
-            stack.enter_context(Telling(recipe.run, [one for one in statuses if one.run == recipe.run.dir]))
-            for recipe in pending
-        ]
-        for standing in _run_stages(pending, statuses):
-            for one in told:
-                one.look()
-            yield standing
-        for recipe in pending:
-            gather(recipe)
+        with ExitStack() as tellings:
+            told = [
+                tellings.enter_context(Telling(recipe.run, [one for one in statuses if one.run == recipe.run.dir]))
+                for recipe in pending
+            ]
+            for standing in _run_stages(pending, statuses):
+                for one in told:
+                    one.look()
+                yield standing
+            for recipe in pending:
+                gather(recipe)
+        for recipe in pending:  # the last: it says that the run is finished, and nothing is written into it any more
+            write_json(recipe.run.dir / "summary.json", summarise(recipe.run.dir))
 
 
 def _run_stages(recipes: Sequence[Recipe], statuses: list[StageStatus]) -> Iterator[list[StageStatus]]:
@@ -135,7 +138,7 @@ def _run_stages(recipes: Sequence[Recipe], statuses: list[StageStatus]) -> Itera
 
 
 def gather(recipe: Recipe) -> None:
-    """Write what belongs to the whole run: model, journals, ledger, examples, report and, last, summary."""
+    """Write what belongs to the whole run but for its summary: model, journals, ledger, examples and report."""
     run = recipe.run.dir
     for journal in JOURNALS:
         text = "".join((stage_folder(run, name) / journal).read_text("utf-8") for name in recipe.stages)
@@ -150,7 +153,6 @@ def gather(recipe: Recipe) -> None:
     if recipe.evaluation.compare:
         write_json(run / "examples.json", examples(run, *recipe.evaluation.compare))
     write_report(run)
-    write_json(run / "summary.json", summarise(run))
 
 
 def _total(ledgers: dict[str, dict[str, float]]) -> dict[str, float]:
