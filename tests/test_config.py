@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thinkaloud.base.config import load_settings, parse_settings, to_toml
+from thinkaloud.base.config import difference, load_settings, parse_settings, to_toml
 from thinkaloud.base.errors import UserError
 from thinkaloud.train.recipe import Recipe
 from thinkaloud.train.stages import RlSettings, SftSettings
@@ -116,6 +116,23 @@ def test_an_unknown_key_names_the_nearest(recipe_file: Path, override: str, near
 )
 def test_a_wrong_value_names_its_key(recipe_file: Path, override: str, key: str) -> None:
     assert f": {key}" in said(recipe_file, override)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("run.seed=2", "run.seed is 1 there and 2 here"),
+        ("run.dir=else", 'run.dir is "runs/tiny" there and "else" here'),
+        ("families.cups.levels=[3]", "families.cups.levels is [3, 4] there and [3] here"),
+        ("families.cups.ways={hasty=1}", "families.cups.ways.careful is 1.0 there and not set here"),
+        ("stages.more.lora.rank=4", "stages.more.lora.rank is not set there and 4 here"),
+        ('stages."a.b"={kind="sft",budget=5}', 'stages."a.b".families is not set there and [] here'),
+        (f"instruction={'x' * 99}", f'instruction is not set there and "{"x" * 59}… here'),
+    ],
+)
+def test_the_first_difference_of_two_recipes_is_told(recipe_file: Path, override: str, words: str) -> None:
+    there, here = load_settings(Recipe, recipe_file), load_settings(Recipe, recipe_file, [override])
+    assert difference(there, here) == words
 
 
 @pytest.mark.parametrize("override", ["run.seed", "=3", "run.=3", ".seed=3", "run.name.deeper=3"])

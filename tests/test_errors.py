@@ -505,6 +505,11 @@ MISTAKES = [
         before=problems({"question": "What is 1?"}, good=7),
     ),
     Mistake(
+        done="one problem too long for the model",
+        words=f"{OWN} stages.rl.max_tokens=64",
+        before=problems({"id": "long", "question": f"What is {'1 + ' * 202}1?", "answer": "203"}, good=9),
+    ),
+    Mistake(
         done="a verifier that there is not",
         words=OWN,
         before=problems({"question": "What is 9?", "answer": "9", "verifier": "maths"}, good=7),

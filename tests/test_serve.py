@@ -280,28 +280,45 @@ FAULTS = [
     ({"messages": [{"role": "user", "contents": "x"}]}, "did you mean content?", "messages.0.contents"),
     ({"messages": [{"role": "king", "content": "x"}]}, "messages.0.role", "messages.0.role"),
     (
-        {"messages": [{"role": "user", "content": [{"type": "image"}]}]},
-        "content.0.type",
-        "messages.0.content.0.type",
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
+        "a part of type 'image_url' can't be read here: send text only",
+        "messages.0.content.0",
+    ),
+    (
+        {"messages": [{"role": "user", "content": [{"type": "text", "txt": "x"}]}]},
+        "did you mean text?",
+        "messages.0.content.0.txt",
     ),
     ({"messages": QUESTION, "max_tokens": "5"}, "valid integer", "max_tokens"),
     ({"messages": QUESTION, "max_tokens": 501}, "limit is 500", "max_tokens"),
     ({"messages": QUESTION, "temperature": -1}, "temperature", "temperature"),
     ({"messages": QUESTION, "n": 5}, "limit of 4", "n"),
     ({"messages": QUESTION, "stop": [1]}, "stop", "stop.0"),
+    ({"messages": QUESTION, "stop": ["a"] * 17}, "at most 16", "stop"),
     ({"messages": QUESTION, "tools": [ADD, ADD]}, "two tools", "tools"),
     ({"messages": QUESTION, "tool_choice": "required"}, "no tools", "tool_choice"),
+    ({"messages": QUESTION, "tool_choice": "maybe"}, "'none', 'auto' or 'required'", "tool_choice"),
     ({"messages": QUESTION, "top_logprobs": 2}, "needs logprobs", "top_logprobs"),
     ({"messages": QUESTION, "logit_bias": {"99999": 1}}, "vocabulary", "logit_bias"),
     ({"messages": QUESTION, "server_tools": ["rm"]}, "no tool 'rm'", "server_tools"),
     ({"messages": [{"role": "user", "content": "1 2 3 " * 2000}]}, "shorten it", None),
     ({}, "messages is missing", "messages"),
+    ({"input": []}, "at least 1 item", "input"),
+    ({"input": ["x"]}, "an item's type is one of message, reasoning", "input.0"),
+    ({"input": [{"type": "item_reference", "id": "x"}]}, "an item's type is one of message, reasoning", "input.0"),
+    ({"input": [{"role": "king", "content": "x"}]}, "'developer', 'user' or", "input.0.role"),
+    ({"input": [{"role": "user"}]}, "input.0.content is missing", "input.0.content"),
+    (
+        {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}]},
+        "a part of type 'input_image' can't be read here: send text only",
+        "input.0.content.0",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("body", "words", "param"), FAULTS)
 def test_a_mistake_is_named_in_openais_body(live: Live, body: Any, words: str, param: str | None) -> None:
-    answer = post(live, body)
+    answer = post(live, body, "/responses" if "input" in body else "/chat/completions")
     assert answer.status_code == 400
     error = answer.json()["error"]
     assert set(error) == {"message", "type", "param", "code"} and error["type"] == "invalid_request_error"

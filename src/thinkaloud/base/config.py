@@ -7,7 +7,7 @@ import difflib
 import json
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
@@ -15,6 +15,9 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from thinkaloud.base.errors import UserError, told
+
+WIDEST = 60
+"Characters of a value that an error shows."
 
 
 class Settings(BaseModel):
@@ -123,6 +126,28 @@ def _walk(schema: Any, location: list[str]) -> tuple[list[str], list[str]]:
                 continue
         path.append(part)
     return path, known
+
+
+def difference(there: Settings, here: Settings) -> str:
+    """The first key that two settings do not share, with both values."""
+    one, other = (dict(_leaves(settings.model_dump(), [])) for settings in (there, here))
+    key = next(key for key in one | other if one.get(key) != other.get(key))
+    return f"{key} is {_shown(one.get(key))} there and {_shown(other.get(key))} here"
+
+
+def _leaves(table: dict[str, Any], path: list[str]) -> Iterator[tuple[str, Any]]:
+    """Every value by its dotted key."""
+    for name, value in table.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, [*path, name])
+        else:
+            yield ".".join(map(_toml_key, [*path, name])), value
+
+
+def _shown(value: Any) -> str:
+    """A value as it is written in a recipe, of a long one how it begins."""
+    text = "not set" if value is None else _toml_value(str(value) if isinstance(value, Path) else value)
+    return text if len(text) <= WIDEST else f"{text[:WIDEST]}…"
 
 
 def to_toml(settings: Settings) -> str:

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
@@ -67,8 +67,12 @@ def of_status(status: int, detail: str, headers: Mapping[str, str] | None = None
 
 
 def of_body(schema: Any, errors: Sequence[Mapping[str, Any]]) -> Fault:
-    """The fault of a body that its schema refuses: an unknown name before all others, else the deepest error."""
-    first = max(errors, key=lambda one: (one["type"] == "extra_forbidden", len(one["loc"])))
+    """The fault of a body that its schema refuses.
+
+    What a shape says in its own words goes before all others, then an unknown name, then the deepest error; of those
+    last one about a value, for one about a type may be of a member of a union that nobody meant.
+    """
+    first = max(errors, key=_weight)
     path, known = _walk(schema, [part for part in first["loc"] if part not in ("body", "query", "path")])
     name = ".".join(map(str, path)) or None
     if first["type"] == "json_invalid":
@@ -88,6 +92,11 @@ def of_body(schema: Any, errors: Sequence[Mapping[str, Any]]) -> Fault:
     return Fault(f"{name}: {said[:1].lower()}{said[1:]}", param=name, code="invalid_value")
 
 
+def _weight(error: Mapping[str, Any]) -> tuple[bool, bool, int, bool]:
+    kind = error["type"]
+    return kind == "value_error", kind == "extra_forbidden", len(error["loc"]), not kind.endswith("_type")
+
+
 def _walk(schema: Any, location: Sequence[str | int]) -> tuple[list[str | int], list[str]]:
     """The user's own path of an error, and the names known where it lies.
 
@@ -104,19 +113,21 @@ def _walk(schema: Any, location: Sequence[str | int]) -> tuple[list[str | int], 
         elif any(part == one.__name__ for one in models) and len(options) > 1:
             schema = next(one for one in models if one.__name__ == part)
             continue
+        elif len(options) > 1:  # the name of a plain type that was tried
+            schema = lists[0] if part.startswith("list") and lists else Any
+            continue
         elif models:
             known = [name for one in models for name in one.model_fields]
             fields = [one.model_fields[part] for one in models if part in one.model_fields]
             schema = fields[0].annotation if fields else Any
-        elif len(options) > 1:  # the name of a plain type that was tried
-            schema = lists[0] if part.startswith("list") and lists else Any
-            continue
         path.append(part)
     return path, known
 
 
 def _members(schema: Any) -> list[Any]:
-    """The types that a field may have, without null."""
+    """The types that a field may have, without null and without what is said of them."""
+    if get_origin(schema) is Annotated:
+        return _members(get_args(schema)[0])
     if get_origin(schema) in (Union, UnionType):
-        return [one for one in get_args(schema) if one is not NoneType]
+        return [each for one in get_args(schema) if one is not NoneType for each in _members(one)]
     return [schema]

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from thinkaloud.serve.shapes import Count, Effort, History, Name, Seed, Shape, Text, Unused
 
@@ -50,6 +50,26 @@ class Result(Shape):
     output: str | list[Text]
     id: str | None = None
     status: str | None = None
+
+
+KINDS = {"message": "Said", "reasoning": "Thought", "function_call": "Asked", "function_call_output": "Result"}
+"The shape of each type of item."
+
+
+def _shape_of(item: Any) -> str | None:
+    kind = item.get("type", "message") if isinstance(item, dict) else getattr(item, "type", None)
+    return KINDS.get(kind) if isinstance(kind, str) else None
+
+
+Item = Annotated[
+    Annotated[Said, Tag("Said")]
+    | Annotated[Thought, Tag("Thought")]
+    | Annotated[Asked, Tag("Asked")]
+    | Annotated[Result, Tag("Result")],
+    Discriminator(
+        _shape_of, custom_error_type="no_item", custom_error_message=f"an item's type is one of {', '.join(KINDS)}"
+    ),
+]
 
 
 class FunctionTool(Shape):
@@ -100,7 +120,7 @@ class TextSettings(Shape):
 class ResponseBody(Shape):
     """/v1/responses."""
 
-    input: str | Annotated[list[Said | Thought | Asked | Result], Field(min_length=1)]
+    input: str | Annotated[list[Item], Field(min_length=1)]
     "A question, or items: messages, thoughts, calls and their results."
     model: str | None = None
     instructions: str | None = None

@@ -4,9 +4,9 @@ Knows: names, types, ranges. Doesn't know: what becomes of them. A field of Open
 `Unused`: it is accepted, and named in a header of the response. Any other name is refused.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Effort = Literal["none", "off", "minimal", "low", "medium", "high", "xhigh"]
 History = Literal["drop", "tools", "keep"]
@@ -15,6 +15,7 @@ TokenId = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
 Bias = Annotated[float, Field(ge=-100, le=100)]
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Unused = Annotated[Any, "unused"]
+Written = Literal["text", "input_text", "output_text", "refusal"]
 Seed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 
 
@@ -41,11 +42,20 @@ class Shape(BaseModel):
 class Text(Shape):
     """A part of a message."""
 
-    type: Literal["text", "input_text", "output_text", "refusal"]
+    type: Written
     text: str | None = None
     refusal: str | None = None
     annotations: list[Any] | None = None
     logprobs: list[Any] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _written(cls, part: Any) -> Any:
+        """Images, sounds and files are told as such, not as the unknown names that they carry."""
+        kind = part.get("type") if isinstance(part, dict) else None
+        if isinstance(kind, str) and kind not in get_args(Written):
+            raise ValueError(f"a part of type {kind!r} can't be read here: send text only")
+        return part
 
 
 class Called(Shape):

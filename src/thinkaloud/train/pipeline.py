@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from thinkaloud.base.config import load_settings, to_toml
+from thinkaloud.base.config import difference, load_settings, to_toml
 from thinkaloud.base.errors import UserError
 from thinkaloud.base.ledger import Ledger
 from thinkaloud.base.run import environment, locked, read_json, write_json, write_text
@@ -52,8 +52,12 @@ def prepare(recipe: Recipe) -> bool:
     check_tracker(recipe.run.track)
     if (run / "recipe.toml").exists():
         bring_up_to_date(run)
-        if load_settings(Recipe, run / "recipe.toml") != recipe:
-            raise UserError(f"{run} holds a run of another recipe: delete it, or choose another folder with run.dir=")
+        there = load_settings(Recipe, run / "recipe.toml")
+        if there != recipe:
+            raise UserError(
+                f"{run} holds a run of another recipe ({difference(there, recipe)}): delete it, or choose another "
+                "folder with run.dir="
+            )
     else:
         for name in WRITTEN:
             if (run / name).exists():

@@ -34,6 +34,8 @@ BYTES = 5
 "What a token takes in a journal, about."
 FAULTS = 10
 "Faults of a file of problems that are told."
+SHOWN = 40
+"Characters of a question that name it."
 LOOKED_AT = 64
 "Problems whose prompts are measured: the longest by their characters."
 
@@ -46,6 +48,8 @@ class Lengths:
     "the shortest prompt"
     prompt: int
     "the longest prompt"
+    whose: str
+    "the problem that has it: its id, and how it begins"
     reply: int
     "the longest reply that is sampled or shown"
 
@@ -146,7 +150,9 @@ def lengths_of(recipe: Recipe, stage: StageSettings, template: ChatTemplate) -> 
         ways = {name: family.ways for name, family in families.items()}
         shown = demonstrations(looked, template, ways, thinking=stage.thinking, seed=recipe.run.seed)
         replies += [sum(sample.mask) for sample in shown]
-    return Lengths(shortest=min(prompts), prompt=max(prompts), reply=max(replies))
+    longest = looked[prompts.index(max(prompts))]
+    whose = f"{longest.id} ({longest.question[:SHOWN]!r})"
+    return Lengths(shortest=min(prompts), prompt=max(prompts), whose=whose, reply=max(replies))
 
 
 def needs_of(recipe: Recipe) -> dict[str, Need]:
@@ -158,9 +164,9 @@ def needs_of(recipe: Recipe) -> dict[str, Need]:
         lengths = lengths_of(recipe, stage, template)
         if lengths.longest > config.max_position_embeddings:
             raise UserError(
-                f"stage {name}: a prompt of {lengths.prompt} tokens and a reply of {lengths.reply} are longer than the "
-                f"model's {config.max_position_embeddings} positions: lower max_tokens, or leave the longest problems "
-                "out"
+                f"stage {name}: problem {lengths.whose} has a prompt of {lengths.prompt} tokens, and with a reply of "
+                f"{lengths.reply} it is longer than the model's {config.max_position_embeddings} positions: lower "
+                "max_tokens, or leave the longest problems out"
             )
         needs[name] = need_of(recipe, stage, config, lengths)
     return needs
