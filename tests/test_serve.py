@@ -318,7 +318,8 @@ FAULTS = [
 
 @pytest.mark.parametrize(("body", "words", "param"), FAULTS)
 def test_a_mistake_is_named_in_openais_body(live: Live, body: Any, words: str, param: str | None) -> None:
-    answer = post(live, body, "/responses" if "input" in body else "/chat/completions")
+    to_responses = isinstance(body, dict) and "input" in body
+    answer = post(live, body, "/responses" if to_responses else "/chat/completions")
     assert answer.status_code == 400
     error = answer.json()["error"]
     assert set(error) == {"message", "type", "param", "code"} and error["type"] == "invalid_request_error"
