@@ -1,5 +1,6 @@
 """The page of a run while it is trained, its small curves, and what is sent to trackers."""
 
+import errno
 import json
 import os
 import re
@@ -154,6 +155,22 @@ def test_a_run_is_told_to_its_end_and_beyond_an_interruption(tmp_path: Path) -> 
     with pytest.raises(UserError), Telling(settings, [status]):
         raise UserError("stage rl: went wrong")
     assert "It was stopped: stage rl: went wrong." in told()
+
+
+def test_a_page_that_finds_no_room_hides_no_other_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = RunSettings(name="demo", dir=tmp_path, result="rl")
+    status = StageStatus(run=tmp_path, name="rl", kind="rl", work=Work(budget=100.0), state="training")
+    looked = []
+
+    def full(*_: Any, **__: Any) -> None:
+        looked.append(1)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("thinkaloud.train.telling.write_live", full)
+    with pytest.raises(UserError, match="make room for 5 MiB"), Telling(settings, [status]) as telling:
+        telling.look()
+        raise UserError("stage rl: make room for 5 MiB")
+    assert len(looked) == 2
 
 
 def test_a_status_keeps_what_nobody_has_taken_yet(tmp_path: Path) -> None:

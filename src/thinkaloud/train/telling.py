@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from thinkaloud.base.errors import UserError
+from thinkaloud.base.errors import UserError, is_disk_full
 from thinkaloud.reports.live import Standing, write_live
 from thinkaloud.train.pace import Pace
 from thinkaloud.train.recipe import RunSettings
@@ -71,7 +71,11 @@ class Telling:
             )
             for status in self.statuses
         ]
-        write_live(self.run, standings, left=self._pace.all_left(self.statuses), ended=ended)
+        try:
+            write_live(self.run, standings, left=self._pace.all_left(self.statuses), ended=ended)
+        except OSError as error:
+            if not is_disk_full(error):
+                raise  # else the page of before stays: a stage that needs room says so, and how much
         now = time.monotonic()
         self._next = now + max(EVERY, 10 * (now - began))
 
