@@ -65,7 +65,8 @@ class _Run:
         earned = [self._reward(rollout) for group in groups for rollout in group.graded]
         row["earned"] = sum(earned) / max(1, len(earned))
         if settings.settle:
-            row["left"] = stage.rate_scale = self.memory.left([problem.id for problem in stage.problems])
+            row["left"] = self.memory.left([problem.id for problem in stage.problems])
+            stage.rate_scale = row["left"] ** settings.settle
         self.pool += samples
         if len(self.pool) >= settings.least:
             row |= self._update(self.pool, rng)

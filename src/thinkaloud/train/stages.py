@@ -114,8 +114,8 @@ class RlSettings(_StageSettings):
     "sample on until enough groups hold both outcomes, the others discarded (DAPO, arXiv 2503.14476)"
     memory: bool = False
     "a belief of each problem's pass rate selects problems, gives the baseline and retires what is known"
-    settle: bool = False
-    "learning rates fall with what is left to learn: times the mean of 4 p (1 - p) over beliefs of pass rates p"
+    settle: float = Field(default=0.0, ge=0)
+    "rates are multiplied by this power of what is left to learn: the mean of 4 p (1 - p) over believed pass rates p"
     decay: float = Field(default=0.7, gt=0, le=1)
     "what older outcomes weigh in a belief after each visit"
     uniform: float = Field(default=0.1, ge=0, le=1)
