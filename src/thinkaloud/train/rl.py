@@ -68,7 +68,7 @@ class _Run:
             row["left"] = self.memory.left([problem.id for problem in stage.problems])
             stage.rate_scale = row["left"] ** settings.settle
         self.pool += samples
-        if len(self.pool) >= settings.least:
+        if sum(abs(sample.weight) for sample in self.pool) >= settings.least:
             row |= self._update(self.pool, rng)
             if settings.traces:
                 row |= self._learn_traces(rng)

@@ -107,8 +107,8 @@ class RlSettings(_StageSettings):
     drift: float | None = None
     "most that the sampler's drift from the trainer is corrected by, a factor a token; None: not corrected"
 
-    least: int = Field(default=0, ge=0)
-    "informative replies that an update waits for, collected over steps; 0: every step updates"
+    least: float = Field(default=0.0, ge=0)
+    "advantage without its sign, summed over replies and steps, that an update waits for; 0: every step updates"
 
     dynamic: bool = False
     "sample on until enough groups hold both outcomes, the others discarded (DAPO, arXiv 2503.14476)"
