@@ -9,7 +9,7 @@ import pytest
 
 from thinkaloud.base.errors import UserError
 from thinkaloud.cli.main import run
-from thinkaloud.reports.alarms import BEGINS, alarmed, history
+from thinkaloud.reports.alarms import BEGINS, alarmed, history, together
 from thinkaloud.reports.diagnosis import diagnose, examine
 
 Rows = list[dict[str, Any]]
@@ -52,6 +52,23 @@ def healthy() -> Rows:
             }
         )
     return rows
+
+
+def test_small_steps_say_little_until_they_are_put_together() -> None:
+    rows = [{**row, "rollouts": 8 * row["step"]} for row in healthy()]
+    for row in rows[-STEPS // 8 :]:
+        row["reward"] = row["earned"] = 0.05
+    assert alarmed(rows) is None, "forty replies are no course"
+    large = [{**row, "rollouts": 64 * row["step"]} for row in rows]
+    found = alarmed(large)
+    assert found is not None and found.name == "fallen reward"
+    put = together(rows)
+    assert len(put) == STEPS // 4 and put[-1]["step"] == STEPS
+    assert put[0]["reward"] == pytest.approx(sum(row["reward"] for row in rows[:4]) / 4)
+    assert put[0]["dev_accuracy"] == rows[0]["dev_accuracy"]
+    assert together(large) == large
+    rows[-1]["weight_norm"] = None
+    assert alarmed(rows).name == "not finite", "what is broken is seen at once"  # type: ignore[union-attr]
 
 
 def changed(**change: Callable[[float, float], Any]) -> Rows:

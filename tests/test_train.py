@@ -29,6 +29,7 @@ from thinkaloud.rollouts import Rollout
 from thinkaloud.text import Message
 from thinkaloud.train.batches import Sample, batches
 from thinkaloud.train.checkpoints import drop_states, load_state, save_state
+from thinkaloud.train.describe import describe
 from thinkaloud.train.groups import Group
 from thinkaloud.train.losses import (
     Advantage,
@@ -383,7 +384,8 @@ OWN = {
     "entropy": 0.1,
     "drift": 2.0,
     "memory": True,
-    "settle": True,
+    "settle": 2,
+    "least": 0.5,
     "adaptive": 2,
     "steering": True,
     "hints": True,
@@ -671,6 +673,15 @@ def a_rollout(label: str, length: int) -> Rollout:
         finish="stop",
         version=0,
     )
+
+
+def test_single_replies_are_described_as_one_group() -> None:
+    right, wrong = a_rollout("right", 3), a_rollout("wrong", 5)
+    row = describe([[right], [wrong], [right], [right]])
+    assert (row["informative_groups"], row["all_right"], row["all_wrong"], row["alike"]) == (1.0, 0.0, 0.0, 0.0)
+    assert describe([[right], [right]])["all_right"] == 1.0 and describe([[wrong]])["all_wrong"] == 1.0
+    row = describe([[right, wrong], [right, right], [right]])
+    assert (row["informative_groups"], row["all_right"]) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
 
 
 def test_learnable_drops_the_uninformative() -> None:

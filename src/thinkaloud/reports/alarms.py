@@ -4,7 +4,7 @@ Knows the keys of metrics rows and what they mean together; does not know models
 every step (`alarmed`), a doctor afterwards. Every threshold stands here once, with its reason.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,10 @@ Row = Mapping[str, Any]
 
 STEPS = 5
 "Steps that a mean is taken over, so that one odd step raises no alarm; the first ones are compared with the newest."
+REPLIES = 32
+"Replies that such a step holds at least: smaller ones are put together."
+AVERAGED = ("reward", "earned", "entropy", "tokens", "truncated", "looping", "thoughtless", "ungradable", "skipped")
+"What is averaged over steps that are put together; of all else the newest counts."
 BEGINS = 2
 "Newest steps of which an alarm, though not raised yet, keeps a state from counting as good."
 LOW, CLEAR = 0.2, 0.1
@@ -50,6 +54,24 @@ def history(rows: Sequence[Row]) -> list[Row]:
         elif "alarm" not in row:
             kept.append(row)
     return kept
+
+
+def together(rows: Sequence[Row]) -> list[Row]:
+    """Rows of at least REPLIES replies each, the last perhaps of fewer: small steps put together."""
+    found: list[Row] = []
+    pool: list[Row] = []
+    before = 0
+    for row in rows:
+        pool.append(row)
+        if "reward" not in row or row.get("rollouts", before + REPLIES) - before >= REPLIES:
+            found.append(_averaged(pool))
+            pool, before = [], row.get("rollouts", 0)
+    return [*found, _averaged(pool)] if pool else found
+
+
+def _averaged(pool: Sequence[Row]) -> Row:
+    newest_of_all = {key: value for row in pool for key, value in row.items()}
+    return newest_of_all | {key: mean(found) for key in AVERAGED if (found := values(pool, key))}
 
 
 # --- numbers of rows ---
@@ -226,8 +248,13 @@ ALARMS: tuple[Alarm, ...] = (
 
 def alarmed(rows: Sequence[Row], steps: int = STEPS) -> Diagnosis | None:
     """The first alarm that a stage's rows raise; with fewer `steps` also what only begins."""
-    led = history(rows)
-    return next((found for alarm in ALARMS if (found := alarm(led, steps)) is not None), None)
+    return next(raised(rows, steps), None)
+
+
+def raised(rows: Sequence[Row], steps: int = STEPS) -> Iterator[Diagnosis]:
+    """All alarms that a stage's rows raise, the most telling first."""
+    led = together(history(rows))
+    return (found for alarm in ALARMS if (found := alarm(led, steps)) is not None)
 
 
 def _reward(rows: Sequence[Row], steps: int) -> str:

@@ -9,7 +9,6 @@ from pathlib import Path
 from thinkaloud.base.errors import UserError
 from thinkaloud.base.run import read_jsonl
 from thinkaloud.reports.alarms import (
-    ALARMS,
     CLEAR,
     LOW,
     SLOWER,
@@ -23,6 +22,7 @@ from thinkaloud.reports.alarms import (
     history,
     mean,
     newest,
+    raised,
     values,
 )
 
@@ -239,7 +239,7 @@ def diagnose(rows: Sequence[Row]) -> list[Diagnosis]:
     """All that is wrong with one stage, the worst first: what happened to it, what alarms now, what hinders it."""
     led = history(rows)
     found = setbacks(rows)
-    found += [one for alarm in ALARMS if (one := alarm(led, STEPS)) is not None]
+    found += raised(rows)
     found += [one for complaint in COMPLAINTS if (one := complaint(led)) is not None]
     return list({one.name: one for one in reversed(found)}.values())[::-1]
 

@@ -36,10 +36,16 @@ def loops(ids: Sequence[int]) -> bool:
     return len(end) == LOOP and any(end[period:] == end[:-period] for period in range(1, LOOP // 3 + 1))
 
 
+def _compared(groups: list[list[Rollout]]) -> list[list[Rollout]]:
+    """The groups, or where each is a single reply the step's replies as one: they are compared with a belief."""
+    return groups if any(len(group) > 1 for group in groups) else [[one for group in groups for one in group]]
+
+
 def faults(groups: list[list[Rollout]]) -> dict[str, float]:
     """Shares of replies and of groups that a doctor asks for."""
     flat = [rollout for group in groups for rollout in group]
-    graded = [labels for labels in ([r.verdict.label for r in group] for group in groups) if set(labels) != {UNGRADED}]
+    labelled = [[rollout.verdict.label for rollout in group] for group in _compared(groups)]
+    graded = [labels for labels in labelled if set(labels) != {UNGRADED}]
     answers = [Counter(r.answer.strip() for r in group if r.finish == "stop") for group in groups]
     shares = {
         "ungradable": [rollout.verdict.label == UNGRADED for rollout in flat],
@@ -62,13 +68,14 @@ def faults(groups: list[list[Rollout]]) -> dict[str, float]:
 
 def describe(groups: list[list[Rollout]]) -> dict[str, Any]:
     """What a step's rollouts show: reward, length, ways of working, informative groups, entropy."""
+    compared = _compared(groups)
     flat = [rollout for group in groups for rollout in group]
     logprobs = [x for rollout in flat for x, sampled in zip(rollout.logprobs, rollout.sampled, strict=True) if sampled]
     row: dict[str, Any] = {
         "reward": mean_score(flat),
         "thinking_tokens": sum(rollout.thinking_tokens for rollout in flat) / len(flat),
         "truncated": sum(rollout.finish == "length" for rollout in flat) / len(flat),
-        "informative_groups": sum(0 < mean_score(group) < 1 for group in groups) / len(groups),
+        "informative_groups": sum(0 < mean_score(group) < 1 for group in compared) / len(compared),
         "entropy": -sum(logprobs) / len(logprobs),
         "tokens": sum(sum(rollout.sampled) for rollout in flat) / len(flat),
         **faults(groups),

@@ -73,7 +73,7 @@ class ProblemMemory:
         return a / (a + b)
 
     def left(self, problems: Sequence[str]) -> float:
-        """What is left to learn: the mean of 4 p (1 - p) over the problems' expected pass rates, 1 where all are 1/2."""
+        """What is left to learn: the mean of 4 p (1 - p) over the problems' expected pass rates p, from 0 to 1."""
         rates = [self.rate(problem) for problem in problems]
         return sum(4 * rate * (1 - rate) for rate in rates) / len(rates)
 

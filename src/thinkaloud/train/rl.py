@@ -68,7 +68,7 @@ class _Run:
             row["left"] = self.memory.left([problem.id for problem in stage.problems])
             stage.rate_scale = row["left"] ** settings.settle
         self.pool += samples
-        if sum(abs(sample.weight) for sample in self.pool) >= settings.least:
+        if sum(map(self._worth, self.pool)) >= settings.least:
             row |= self._update(self.pool, rng)
             if settings.traces:
                 row |= self._learn_traces(rng)
@@ -138,6 +138,10 @@ class _Run:
             self.bonus = min(bound, max(-bound, self.bonus))
             row["entropy_bonus"] = self.bonus
         return {**row, "skipped": skipped}
+
+    def _worth(self, sample: Sample) -> float:
+        """The size of its advantage."""
+        return abs(sample.weight) * (sum(sample.mask) if self.settings.length == "sample" else 1)
 
     def _divisor(self, samples: list[Sample]) -> float:
         """What the summed loss is divided by."""
