@@ -52,8 +52,7 @@ class Live:
         self._listener = listen("127.0.0.1", 0)
         self.root = address(self._listener)
         self.url = self.root + "/v1"
-        seconds = round(service.limits.drain_seconds)
-        config = uvicorn.Config(build(service), log_level="error", timeout_graceful_shutdown=seconds)
+        config = uvicorn.Config(build(service), log_level="error")
         self.server = Server(config, service)
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self._listener]}, daemon=True)
 

@@ -111,6 +111,7 @@ def test_a_long_file_is_answered_in_portions(
         (["--file", "bytes.txt"], "not UTF-8"),
         (["--file", "empty.txt", "and a question"], "one of the two"),
         (["--samples", "0", "how?"], "--samples"),
+        (["--abstain-below", "0.9", "how?"], "goes with --verify"),
     ],
 )
 def test_a_mistake_is_one_line(
@@ -129,6 +130,25 @@ def test_a_pipe_is_one_question(
     monkeypatch.setattr("sys.stdin", io.StringIO("first line\nsecond line\n"))
     assert run(["ask", "--samples", "3"]) == 0
     assert {question for question, _ in oracle.asked} == {"first line\nsecond line"}
+
+
+def test_bytes_on_stdin_that_are_no_text_are_named(
+    oracle: Oracle, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for errors in ("strict", "surrogateescape"):  # the second is Python's way in the locale C
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff\xfe"), "utf-8", errors))
+        assert run(["ask"]) == 2
+        assert "not UTF-8 text" in capsys.readouterr().err
+
+
+def test_checked_answers_to_a_file_are_one_object_a_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "sums.txt").write_text("331 + 92 is\nPlease work out 32 - 32\n", "utf-8")
+    assert run(["ask", "--verify", "--file", str(tmp_path / "sums.txt"), "--json"]) == 0
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(one["question"], one["answer"]) for one in told] == [
+        ("331 + 92 is", "423"),
+        ("Please work out 32 - 32", "0"),
+    ]
 
 
 def test_the_bundled_model_votes(capsys: pytest.CaptureFixture[str]) -> None:

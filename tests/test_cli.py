@@ -4,13 +4,15 @@ import io
 import json
 import os
 import resource
+import shlex
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from threading import Event
+from typing import Any, cast
 
 import pytest
 import typer
@@ -27,6 +29,7 @@ from thinkaloud.cli.console import CONTROL, clean, duration, resumable, say_json
 from thinkaloud.cli.keys import Keys
 from thinkaloud.cli.main import VERBS, run
 from thinkaloud.cli.recipes import find_recipe, watch
+from thinkaloud.cli.talk import _obey
 from thinkaloud.inference import Reply, Usage
 from thinkaloud.inference.defaults import Upbringing
 from thinkaloud.inference.hub import BUNDLED
@@ -97,6 +100,7 @@ def test_no_arguments_is_help_and_version_is_told(capsys: pytest.CaptureFixture[
         (["ask", "   "], "empty"),
         (["ask", "--temperature", "hot", "hello"], "--temperature"),
         (["chat", "--model", "nowhere"], "nowhere"),
+        (["serve", "--api-key", " "], "--api-key is empty"),
     ],
 )
 def test_a_mistake_is_one_clear_line_and_code_2(
@@ -505,6 +509,33 @@ def test_chat_takes_wishes_for_the_next_thought(
     assert [second[name] for name in wished] == ["high", None, "", "keep"]
     said = capsys.readouterr().err
     assert "'x' makes no sense" in said and "/effort x is unknown" in said
+
+
+@pytest.mark.parametrize("ended_by", ["p", "x", "Ctrl-C"])
+def test_any_key_ends_a_pause(ended_by: str, capsys: pytest.CaptureFixture[str]) -> None:
+    interrupted, waited = Event(), []
+
+    class Pressed(Keys):
+        def pressed(self, wait: float = 0.0) -> str:
+            waited.append(wait)
+            assert len(waited) < 9, "it goes on waiting"
+            if len(waited) == 4 and ended_by == "Ctrl-C":
+                interrupted.set()
+            return "p" if len(waited) == 1 else ended_by if len(waited) == 4 and len(ended_by) == 1 else ""
+
+    _obey(cast(Any, Stream([])), Pressed(None), interrupted)
+    assert len(waited) == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "closed", "code", "said"),
+    [("ask", "<&-", 2, "question is empty"), ("--version", ">&-", 0, ""), ("ask ' '", "2>&-", 2, "")],
+)
+def test_a_closed_stream_leads_nowhere(words: str, closed: str, code: int, said: str) -> None:
+    command = f"exec {shlex.quote(sys.executable)} -m thinkaloud {words} {closed}"
+    ended = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (code, "")
+    assert said in ended.stderr and "Traceback" not in ended.stderr
 
 
 def test_keys_are_read_one_by_one_and_the_terminal_is_given_back() -> None:

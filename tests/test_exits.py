@@ -232,6 +232,18 @@ def test_a_reply_ends_where_its_trace_says(model: ReasoningModel, changes: dict[
     assert not model.engine.busy
 
 
+def test_max_tokens_and_a_close_hold_where_a_thought_may_end_early(model: ReasoningModel) -> None:
+    calibrated(model, confidence=0.0)
+    ends = set()
+    for problem in draw("stories", "test", 6, 3):
+        for most in (18, 24, 40):
+            reply = model.ask(problem.question, max_accuracy_loss=0.01, max_tokens=most)
+            usage = reply.usage
+            assert usage.thinking_tokens + usage.answer_tokens <= most and reply.answer.strip()
+            ends.add(reply.thought_end)
+    assert ends >= {"early", "budget"}, "a thought that its budget closes is not tried on the way"
+
+
 def test_without_a_rule_nothing_is_tried(model: ReasoningModel) -> None:
     question = "Mia has 7 beads: finds 3, loses 2, buys 5. How many?"
     plain = model.ask(question, effort="high", seed=4)

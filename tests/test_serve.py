@@ -65,6 +65,11 @@ def post(live: Live, body: Any, path: str = "/chat/completions", **headers: str)
     return httpx2.post(live.url + path, content=content, headers={"Content-Type": "application/json", **headers})
 
 
+def streamed(live: Live, body: dict[str, Any], path: str = "/chat/completions") -> list[dict[str, Any]]:
+    lines = post(live, body | {"stream": True}, path).text.splitlines()
+    return [json.loads(line[5:]) for line in lines if line.startswith("data: {")]
+
+
 def test_a_chat_is_what_the_model_says_offline(bundled: Live, offline: ReasoningModel) -> None:
     ask = [{"role": "user", "content": CHAINS}]
     said = bundled.client().chat.completions.create(model="thinkaloud", messages=ask, seed=3, n=3, temperature=1.3)
@@ -127,6 +132,29 @@ def test_log_probs_stand_beside_their_tokens(bundled: Live) -> None:
     # other work in the batch may change the last bits
     for one, other in zip(streamed, told.content, strict=True):
         assert one.logprob == pytest.approx(other.logprob, abs=1e-4)
+
+
+def test_log_probs_go_on_behind_a_thought_that_was_taken_back(live: Live) -> None:
+    tokenizer = live.service.template.tokenizer
+    ask = {"messages": QUESTION, "seed": 1, "logprobs": True, "max_tokens": 500, "reasoning_effort": "high"}
+    ask["logit_bias"] = {str(tokenizer.encode("Blue")[0]): 100}
+    whole = post(live, ask).json()
+    assert whole["choices"][0]["thought_end"] == "loop"
+    pieces = [chunk["choices"][0]["logprobs"] for chunk in streamed(live, ask)]
+    told = [one for piece in pieces if piece for one in piece["content"]]
+    assert [one["token"] for one in told] == [one["token"] for one in whole["choices"][0]["logprobs"]["content"]]
+
+
+def test_a_prompt_is_paid_for_once(live: Live) -> None:
+    """Also where several are asked at once, and what the first choice has read is known to the others only."""
+    new = [{"role": "user", "content": "9 8 7 6 5 4 3 2 1 0 Blue Red Blue Red 1 1 2 2 3 3"}]
+    used = post(live, {"messages": new, "max_tokens": 2, "n": 3}).json()["usage"]
+    assert used["prompt_tokens"] > 16 == used["prompt_tokens_details"]["cached_tokens"] + 16
+    ask: dict[str, Any] = {"prompt": [[5, 6, 7], [8]], "n": 2, "max_tokens": 2, "seed": 1}
+    used = post(live, ask, "/completions").json()["usage"]
+    assert (used["prompt_tokens"], used["completion_tokens"]) == (4, 8)
+    ask |= {"stream_options": {"include_usage": True}}
+    assert streamed(live, ask, "/completions")[-1]["usage"] == used
 
 
 def test_tools_are_called_as_they_must_be(live: Live) -> None:
@@ -296,6 +324,8 @@ def test_fields_that_mean_nothing_here_are_named(live: Live) -> None:
     answer = post(live, body)
     assert answer.status_code == 200
     assert answer.headers["x-thinkaloud-ignored"] == "frequency_penalty, user, store"
+    within = {"input": "Red", "max_output_tokens": 2, "text": {"verbosity": "low"}, "reasoning": {"context": "auto"}}
+    assert post(live, within, "/responses").headers["x-thinkaloud-ignored"] == "reasoning.context, text.verbosity"
     assert "x-thinkaloud-ignored" not in post(live, {"messages": QUESTION, "max_tokens": 2}).headers
 
 

@@ -21,7 +21,7 @@ from serving import QUESTION, Live, random_model
 from thinkaloud.base.errors import UserError
 from thinkaloud.inference import ReasoningModel, load
 from thinkaloud.serve.faults import Fault
-from thinkaloud.serve.line import Gate, Limits, Line, read_keys
+from thinkaloud.serve.line import Gate, Limits, Line, check_room, read_keys
 from thinkaloud.serve.opening import name_of, own
 from thinkaloud.serve.running import listen
 from thinkaloud.text.grammar import TokenGrammar
@@ -94,6 +94,15 @@ def test_a_full_queue_says_when_to_come_again(live: Live, model: ReasoningModel)
         refused = httpx2.post(url, json=body(model, 5))
         assert refused.status_code == 429 and int(refused.headers["Retry-After"]) >= 1
         assert refused.json()["error"]["code"] == "rate_limit_exceeded"
+
+
+def test_rows_that_are_free_are_no_queue() -> None:
+    limits = Limits(rows=2, queue=0)
+    check_room(limits, waiting=0, running=0, more=16)  # an idle server takes a request of any size
+    check_room(limits, waiting=1, running=0, more=1)
+    for waiting, running in ((0, 2), (2, 0), (1, 1)):
+        with pytest.raises(Fault, match="replies wait already"):
+            check_room(limits, waiting=waiting, running=running, more=1)
 
 
 def test_keys_take_turns() -> None:
@@ -343,6 +352,20 @@ def test_a_signal_closes_the_doors_and_lets_replies_end(model: ReasoningModel) -
                 while time.monotonic() < deadline:
                     httpx2.get(live.root + "/health")
             assert [line for line in lines if line][-1] == "data: [DONE]"
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_what_is_not_over_in_time_is_told_so(model: ReasoningModel, stream: bool) -> None:
+    with Live(own(model, "random", limits=Limits(drain_seconds=0.2))) as live, ThreadPoolExecutor(1) as pool:
+        ask = body(model, 3500, stream=stream, reasoning_effort="high")
+        answer = pool.submit(httpx2.post, live.url + "/chat/completions", json=ask, timeout=60)
+        while not live.service.voice.running:
+            time.sleep(0.01)
+        live.server.should_exit = True
+        said = answer.result()
+        assert said.status_code == (200 if stream else 503)
+        error = json.loads(said.text.strip().splitlines()[-1].removeprefix("data: "))["error"]
+        assert "was shut down before this reply ended" in error["message"]
 
 
 @pytest.mark.slow

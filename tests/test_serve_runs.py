@@ -11,6 +11,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from thinkaloud.base.errors import UserError
 from thinkaloud.reports import watch
 from thinkaloud.serve.pages import page_router
 from thinkaloud.serve.runs import runs_router
@@ -43,6 +44,14 @@ def test_runs_are_listed_wherever_they_lie(client: TestClient, runs: Path) -> No
     ]
     (runs / "small" / "summary.json").write_text("{}")
     assert client.get("/api/runs").json()[0]["finished"] is True
+
+
+def test_a_damaged_run_hides_no_other(client: TestClient, runs: Path) -> None:
+    journal = runs / "small/checkpoints/think/metrics.jsonl"
+    journal.write_text('{"step":\n' + journal.read_text())
+    assert {one["name"] for one in client.get("/api/runs").json()} == {"small", "study/seeds/1"}
+    with pytest.raises(UserError, match="line 1 is damaged"):
+        client.get("/api/runs/small")
 
 
 def test_a_run_shows_curves_and_results(client: TestClient) -> None:

@@ -234,6 +234,8 @@ def test_the_server_runs_its_own_tools(tmp_path: Path) -> None:
         chunks = [json.loads(line[5:]) for line in lines if line.startswith("data: {")]
         ran = [one for chunk in chunks for one in chunk["choices"][0]["delta"].get("server_tool_calls", ())]
         assert ran == message["server_tool_calls"] and len({chunk["id"] for chunk in chunks}) == 1
+        thought = "".join(chunk["choices"][0]["delta"].get("reasoning_content", "") for chunk in chunks)
+        assert thought == message["reasoning_content"] and "\n" in thought
         both = ask | {"tools": [{"type": "function", "function": {"name": "double"}}]}
         for refused in (ask | {"n": 2}, both, ask | {"server_tools": ["other"]}):
             assert httpx2.post(live.url + "/chat/completions", json=refused).status_code == 400

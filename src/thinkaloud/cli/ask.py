@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -83,6 +83,8 @@ def ask(
     """
     if text is not None and file is not None:
         raise UserError("a question and a file of them are given: give one of the two")
+    if abstain_below is not None and not verified:
+        raise UserError("--abstain-below goes with --verify: give both, or leave it out")
     questions = [_question(text)] if file is None else _questions(file)
     opened = open_model(chosen_model(None, model), adapter=adapter, context=context, quantize=quantize, cache=cache)
     settings: AskSettings = {
@@ -94,7 +96,8 @@ def ask(
     }
     if verified:
         for question in questions:
-            _tell_verified(opened, question, samples or VERIFIED, abstain_below, {**settings, "seed": seed}, as_json)
+            show = None if not as_json else say_json if file is None else say_line
+            _tell_verified(opened, question, samples or VERIFIED, abstain_below, {**settings, "seed": seed}, show)
         return
     each = samples or 1
     if file is None and each == 1:
@@ -148,16 +151,16 @@ def _tell_verified(
     samples: int,
     abstain_below: float | None,
     settings: "AskSettings",
-    as_json: bool,
+    show: Callable[[Any], None] | None,
 ) -> None:
-    """The chosen answer, and on stderr what is known of it."""
+    """The chosen answer, and on stderr what is known of it; or all of that by `show`."""
     from thinkaloud.rollouts.verified import ask_verified
 
     if settings["effort"] == "medium":  # nothing was said: confidences are of whole thoughts
         settings = {**settings, "effort": "high"}
     found = ask_verified(opened, question, samples=samples, abstain_below=abstain_below, **settings)
-    if as_json:
-        say_json({**asdict(found), "answer": found.answer})
+    if show is not None:
+        show({"question": question, **asdict(found), "answer": found.answer})
         return
     say("(no answer)" if found.answer is None else found.answer)
     words = {True: "right", False: "wrong", None: "not checked"}[found.verified]
@@ -235,7 +238,8 @@ def _question(text: str | None) -> str:
             raise UserError('nothing to ask: give the question, as in thinkaloud ask "...", or pipe it in')
         try:
             text = sys.stdin.read()
-        except UnicodeDecodeError:
+            text.encode()  # where the locale is no UTF-8, bytes that are none were let through
+        except UnicodeError:
             raise UserError("the question on stdin is not UTF-8 text: convert it first") from None
     if not text.strip():
         raise UserError('the question is empty: give it some words, as in thinkaloud ask "..."')

@@ -1,5 +1,6 @@
 """`thinkaloud`: the verbs put together, and what becomes of a user's mistake."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated
@@ -82,7 +83,10 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def main() -> None:
-    """The command `thinkaloud`."""
+    """The command `thinkaloud`; a standard stream that was closed leads nowhere."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 (until the process ends)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     sys.exit(run(sys.argv[1:]))

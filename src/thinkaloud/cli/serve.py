@@ -89,7 +89,10 @@ def serve(
         kept=keep,
         drain_seconds=drain,
     )
-    keys = [*(api_key or ()), *_keys_of(os.environ.get(KEYS))]
+    given = [key.strip() for key in api_key or ()]
+    if not all(given):
+        raise UserError("--api-key is empty: give a key, or leave it out to let everyone ask")
+    keys = [*given, *_keys_of(os.environ.get(KEYS))]
     listener = listen(host, port)
     with ExitStack() as stack:
         stack.callback(listener.close)

@@ -77,7 +77,7 @@ def speak(stream: "ReplyStream", *, hide_thinking: bool = False, hint: bool = Tr
                 heard, cut = True, not stream.answer_now()
                 if cut:
                     stream.cancel()
-            _obey(stream, pressed)
+            _obey(stream, pressed, interrupted)
             if piece.kind in ("thinking", "taken_back") and hide_thinking:
                 continue
             if last and piece.kind != last:
@@ -93,12 +93,13 @@ def speak(stream: "ReplyStream", *, hide_thinking: bool = False, hint: bool = Tr
     return stream.reply, cut
 
 
-def _obey(stream: "ReplyStream", pressed: Keys) -> None:
-    """What keys ask for; whoever pauses is waited for."""
+def _obey(stream: "ReplyStream", pressed: Keys, interrupted: Event) -> None:
+    """What keys ask for; whoever pauses is waited for, until a key or Ctrl-C."""
     key = pressed.pressed()
     if key == "p":
         err().print("\n(paused: any key goes on)", style="dim")
-        while not key or key == "p":
+        key = ""
+        while not key and not interrupted.is_set():
             key = pressed.pressed(0.2)
     if key == "a":
         stream.answer_now()

@@ -31,6 +31,8 @@ class Progress:
     "log-softmax of the raw logits at temperature 1"
     top_logprobs: tuple[tuple[int, float], ...]
     "the likeliest ids at its place and their log-probs, as many as were asked for"
+    sampled: bool
+    "false where the token was forced"
     completion: Completion | None
     "the whole completion when this token was its last"
     kept: int | None = None
@@ -267,6 +269,7 @@ class Engine:
                 token_id=draw.token_id,
                 logprob=draw.logprob,
                 top_logprobs=draw.top,
+                sampled=draw.sampled,
                 completion=completion,
                 kept=kept,
                 fault=row.fault,

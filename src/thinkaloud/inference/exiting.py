@@ -39,6 +39,7 @@ class ExitingStream(ReplyStream):
         self._thinks = request.policy.starts_thinking
         self._probe: _Probe | None = None
         self._probe_tokens = 0
+        self._drawn = 0  # tokens that count for `max_tokens`
         forced, close = request.policy.forced_close, request.policy.close_id
         self._close_id = close
         self._closing = forced[forced.index(close) :]
@@ -47,12 +48,15 @@ class ExitingStream(ReplyStream):
     def take(self, progress: Progress) -> None:
         """The model's next token; where a trial is due, the thought pauses for it."""
         super().take(progress)
+        self._drawn += progress.sampled
         if progress.kept is not None:
             return  # a loop was taken back
         if progress.token_id == self._close_id:
             self._thinks = False
         if self.reply is not None or not self._thinks or not self._ends_line(progress.token_id):
             return
+        if not progress.sampled:
+            return  # a line that was put into the thought, or closes it
         if self._watch.due(len(self._ids)):
             self._try()
 
@@ -63,11 +67,12 @@ class ExitingStream(ReplyStream):
         """Ask for the answer that the thought so far leads to, where there is room for it."""
         prefix = (*self._request.prompt_ids, *self._ids, *self._closing)
         room = self._model.config.max_position_embeddings - len(prefix)
-        if room < self._most or not self._model.engine.pause(self.handle):
+        most = min(self._most, self._request.max_tokens - self._drawn)
+        if room < most or not self._model.engine.pause(self.handle):
             return
         request = Request(
             prompt_ids=prefix,
-            max_tokens=self._most,
+            max_tokens=most,
             temperature=0.0,
             stop_ids=self._request.stop_ids,
             top_logprobs=self._request.top_logprobs,

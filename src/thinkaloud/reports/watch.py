@@ -9,10 +9,12 @@ import time
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from thinkaloud.base.errors import UserError
 from thinkaloud.base.run import read_json, read_jsonl
 from thinkaloud.reports.load import load_run
 from thinkaloud.reports.tables import AFTER, BEFORE, ordered
@@ -86,8 +88,9 @@ def _journals(run: Path) -> list[Path]:
 def _stage(run: Path, stage: str) -> Row:
     folder = run / "checkpoints" / stage
     last: Row = {}
-    for row in read_jsonl(folder / "metrics.jsonl"):
-        last |= row
+    with suppress(UserError):  # a damaged line is told where the run is looked at, and hides no other run
+        for row in read_jsonl(folder / "metrics.jsonl"):
+            last |= row
     keys = ("kind", "step", "seconds", "spent", "rollouts", "dev_accuracy", "reward")
     done = (folder / "done.json").is_file()
     return {

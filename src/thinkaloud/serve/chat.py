@@ -81,7 +81,7 @@ class Chat:
             late = {"index": index, "delta": {}, "finish_reason": None, "confidence": confidence}
             yield None, head | {"choices": [late]}
         if with_usage:
-            yield None, head | {"choices": [], "usage": usage_of(list(ended.values()))}
+            yield None, head | {"choices": [], "usage": usage_of([ended[index] for index in sorted(ended)])}
         yield None, "[DONE]"
 
     async def _verdict(self, reply: Reply) -> dict[str, Any]:
@@ -150,15 +150,21 @@ def finish_of(reply: Reply) -> str:
     return "tool_calls" if reply.tool_calls else "stop"
 
 
-def usage_of(replies: Sequence[Reply]) -> dict[str, Any]:
-    """What replies to one request cost: its prompt counts once, as OpenAI counts it."""
-    prompt = max(reply.usage.prompt_tokens for reply in replies)
+def usage_of(replies: Sequence[Reply], prompts: int = 1) -> dict[str, Any]:
+    """What the choices of one request cost, in their order: each prompt counts once, as OpenAI counts it.
+
+    What was known of it is what its first choice found; the others find what that one has read.
+    """
+    each = len(replies) // prompts
+    asked = [replies[start : start + each] for start in range(0, len(replies), each)]
+    prompt = sum(group[0].usage.prompt_tokens for group in asked)
+    cached = sum(min(reply.usage.cached_tokens for reply in group) for group in asked)
     spent = sum(reply.usage.completion_tokens for reply in replies)
     details = [usage_details(reply) for reply in replies]
     return {
         "prompt_tokens": prompt,
         "completion_tokens": spent,
         "total_tokens": prompt + spent,
-        "prompt_tokens_details": {"cached_tokens": max(reply.usage.cached_tokens for reply in replies)},
+        "prompt_tokens_details": {"cached_tokens": cached},
         "completion_tokens_details": {kind: sum(one[kind] for one in details) for kind in details[0]},
     }

@@ -28,7 +28,10 @@ class Completions:
             }
             for index, reply in enumerate(found)
         ]
-        return self._head(replies) | {"choices": choices, "usage": usage_of(found)}
+        return self._head(replies) | {"choices": choices, "usage": self._usage(found)}
+
+    def _usage(self, found: Sequence[Reply]) -> dict[str, Any]:
+        return usage_of(found, len(found) // (self.body.n or 1))
 
     def _head(self, replies: Replies) -> dict[str, Any]:
         return {"id": replies.id, "object": "text_completion", "created": replies.created, "model": self.service.name}
@@ -41,7 +44,7 @@ class Completions:
         """The stream's events."""
         head = self._head(replies)
         begun: set[int] = set()
-        found: list[Reply] = []
+        ended: dict[int, Reply] = {}
         tokens: dict[int, Tokens] = {}
         told: dict[int, int] = {}
         async for index, event in replies:
@@ -55,13 +58,13 @@ class Completions:
             if isinstance(event, Piece):
                 choice["text"] += event.text
             elif isinstance(event, Reply):
-                found.append(event)
+                ended[index] = event
                 self.service.measures.count(event)
                 choice["finish_reason"] = finish_of(event)
             told[index] = told.get(index, 0) + len(choice["text"])
             yield None, head | {"choices": [choice]}
         if self.body.stream_options and self.body.stream_options.include_usage:
-            yield None, head | {"choices": [], "usage": usage_of(found)}
+            yield None, head | {"choices": [], "usage": self._usage([ended[index] for index in sorted(ended)])}
         yield None, "[DONE]"
 
     def _logprobs(self, tokens: Tokens, offset: int) -> dict[str, Any] | None:

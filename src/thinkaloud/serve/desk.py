@@ -18,10 +18,11 @@ from thinkaloud.inference import ReasoningModel, Reply
 from thinkaloud.inference.replies import ReplyStream
 from thinkaloud.serve.exchange import Event, Exchange, Opened, Wish
 from thinkaloud.serve.faults import Fault, fault_of
-from thinkaloud.serve.line import Limits, Line, too_many
+from thinkaloud.serve.line import Limits, Line, check_room
 
 MORE_TOKENS = 64
 "How far a thought may go on where nobody says how far."
+ENDED = "the server was shut down before this reply ended"
 LOG = logging.getLogger("thinkaloud")
 Value = TypeVar("Value")
 
@@ -54,7 +55,7 @@ class Desk:
         self._talks: dict[tuple[str, int], Talk] = {}
         self._running: list[Talk] = []
         self._mail: list[tuple[Exchange, int, Event]] = []
-        self._stopped = False
+        self._ending = self._stopped = False
         self._thread = Thread(target=self._work, name="desk", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -67,14 +68,16 @@ class Desk:
 
     async def stop(self) -> None:
         """End what is under way, and the thread."""
-        if self._thread.is_alive():
-            await self._do(self._close)
-            await asyncio.to_thread(self._thread.join)
+        if not self._ending:
+            self._ending = True
+            self._do(self._close)
+        await asyncio.to_thread(self._thread.join)
 
     def ask(self, wishes: Sequence[Wish], who: str, identifier: str) -> Exchange:
-        """Put wishes into the line. Fault 429 where it is full."""
-        if self.waiting and self.waiting + len(wishes) > self.limits.queue:
-            raise too_many(f"{self.waiting} replies wait already", 1 + self.waiting // max(1, self.limits.rows))
+        """Put wishes into the line. Fault 429 where it is full, 503 at the end."""
+        if self._ending:
+            raise Fault(ENDED, status=503)
+        check_room(self.limits, self.waiting, self.running, len(wishes))
         exchange = Exchange(wishes, who, identifier)
         self.waiting += len(wishes)
         talks = [Talk(exchange, index) for index in range(len(wishes))]
@@ -88,7 +91,7 @@ class Desk:
 
     async def steer(self, identifier: str, index: int | None, action: str, **given: Any) -> bool:
         """Change the course of a reply under way; false where there is none to change."""
-        return await self._do(lambda: self._steer(identifier, index, action, given))
+        return not self._ending and await self._do(lambda: self._steer(identifier, index, action, given))
 
     def _do(self, work: Callable[[], Value]) -> asyncio.Future[Value]:
         """Have the thread do something."""
@@ -182,6 +185,7 @@ class Desk:
         """What a reply has said since."""
         assert talk.stream is not None
         pieces = talk.stream.take_pieces()
+        talk.told = min(talk.told, len(talk.stream.tokens))  # some may have been taken back
         tokens = tuple(talk.stream.tokens[talk.told :])
         if tokens and (pieces or talk.stream.reply):
             talk.told += len(tokens)
@@ -236,8 +240,10 @@ class Desk:
             self._loop.call_soon_threadsafe(self._deliver, mail)
 
     def _close(self) -> None:
-        for key in list(self._talks):
-            self._cancel(key)
+        for talk in list(self._talks.values()):
+            if talk.stream is not None:
+                attempt(talk.stream.cancel)
+            self._end(talk, Fault(ENDED, status=503))
         self._post()
         self._stopped = True
 

@@ -89,6 +89,12 @@ class Gate:
         self._under_way[who] -= 1
 
 
+def check_room(limits: Limits, waiting: int, running: int, more: int) -> None:
+    """Fault 429 where so many more replies would find neither a row nor a place in the queue; an idle server tries."""
+    if waiting + running and waiting + running + more > limits.rows + limits.queue:
+        raise too_many(f"{waiting} replies wait already", 1 + waiting // max(1, limits.rows))
+
+
 def too_many(said: str, seconds: float) -> Fault:
     """A refusal that says when to come again."""
     wait = max(1, int(seconds + 0.999))

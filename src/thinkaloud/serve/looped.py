@@ -42,12 +42,16 @@ class Looped:
         """What is said and what is run, as it comes; at the end all turns as one reply."""
         while True:
             held: list[Piece] = []  # calls: whether they are run here is known at the end of the turn
+            thought = any(turn.thinking for turn in self._turns)  # then a line end parts it from this turn's
             async for index, event in self._exchange:
                 if isinstance(event, Reply):
                     self._turns.append(event)
                 elif isinstance(event, Piece) and event.kind == "tool_call":
                     held.append(event)
                 else:
+                    if thought and isinstance(event, Piece) and event.kind == "thinking":
+                        thought = False
+                        yield index, Piece("thinking", "\n")
                     yield index, event
             told = len(self._loop.ran)
             messages = await asyncio.to_thread(self._loop.after, self._turns[-1])

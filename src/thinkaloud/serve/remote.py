@@ -16,7 +16,7 @@ from thinkaloud.inference.defaults import Defaults
 from thinkaloud.serve.course import Course
 from thinkaloud.serve.exchange import Exchange, Opened, Wish
 from thinkaloud.serve.faults import Fault
-from thinkaloud.serve.line import Limits, too_many
+from thinkaloud.serve.line import Limits, check_room
 from thinkaloud.text import ChatTemplate
 
 SECONDS = 3600.0
@@ -55,8 +55,7 @@ class Remote:
 
     def ask(self, wishes: Sequence[Wish], who: str, identifier: str) -> Exchange:
         """Begin to ask."""
-        if self.waiting and self.waiting + len(wishes) > self.limits.queue:
-            raise too_many(f"{self.waiting} replies wait already", 1)
+        check_room(self.limits, self.waiting, self.running, len(wishes))
         exchange = Exchange(wishes, who, identifier)
         for index in range(len(wishes)):
             self.waiting += 1

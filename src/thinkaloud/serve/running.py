@@ -1,5 +1,6 @@
 """A server from its first moment to its last: port, signals, draining. Knows uvicorn; doesn't know: what is served."""
 
+import asyncio
 import errno
 import signal
 import socket
@@ -11,6 +12,8 @@ from thinkaloud.base.errors import UserError
 from thinkaloud.serve.visit import Service
 
 BACKLOG = 512
+GRACE_SECONDS = 5
+"For clients to hear that their replies were cut, before their connections are."
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -41,6 +44,7 @@ class Server(uvicorn.Server):
     """uvicorn that lets replies under way finish: the first signal closes the doors, a second one ends at once."""
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        config.timeout_graceful_shutdown = round(service.limits.drain_seconds) + GRACE_SECONDS
         super().__init__(config)
         self.service = service
 
@@ -48,6 +52,16 @@ class Server(uvicorn.Server):
         """A signal has come."""
         self.service.closing = True
         super().handle_exit(sig, frame)  # type: ignore[arg-type]
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Wait for what is under way; what takes longer than it may is ended, and its clients are told."""
+        cut = asyncio.create_task(self._cut())
+        await super().shutdown(sockets)
+        cut.cancel()
+
+    async def _cut(self) -> None:
+        await asyncio.sleep(self.service.limits.drain_seconds)
+        await self.service.voice.stop()
 
 
 def run(app: FastAPI, service: Service, listener: socket.socket) -> None:
@@ -58,7 +72,6 @@ def run(app: FastAPI, service: Service, listener: socket.socket) -> None:
         access_log=False,
         server_header=False,
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=round(service.limits.drain_seconds),
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)  # uvicorn raises what it caught once more at its end

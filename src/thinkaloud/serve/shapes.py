@@ -27,9 +27,15 @@ class Shape(BaseModel):
 
     @property
     def ignored(self) -> list[str]:
-        """The names of this body that mean nothing here."""
-        fields = type(self).model_fields
-        return [name for name in fields if name in self.model_fields_set and "unused" in fields[name].metadata]
+        """The names of this body, and of the objects in it, that mean nothing here."""
+        names: list[str] = []
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if isinstance(value, Shape):
+                names += [f"{name}.{one}" for one in value.ignored]
+            elif name in self.model_fields_set and "unused" in field.metadata:
+                names.append(name)
+        return names
 
 
 class Text(Shape):
@@ -154,7 +160,7 @@ class Sampled(Shape):
     n: Annotated[int, Field(ge=1, le=64)] | None = None
     "How many replies."
     seed: Seed | None = None
-    "The same seed gives the same reply; without one it is 0 unless the temperature asks for chance."
+    "The same seed gives the same reply; without one each is drawn anew."
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None

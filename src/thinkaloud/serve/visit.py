@@ -46,7 +46,7 @@ class Voice(Protocol):
         """Begin, in the running loop."""
 
     async def stop(self) -> None:
-        """End all that is under way."""
+        """End all that is under way; may be called again."""
 
     def ask(self, wishes: Sequence[Wish], who: str, identifier: str) -> Exchange:
         """Put wishes into the line; Fault 429 where it is full."""
