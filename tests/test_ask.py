@@ -74,7 +74,7 @@ def test_no_winner_is_said_and_is_code_1(oracle: Oracle, capsys: pytest.CaptureF
 
 def test_a_file_is_answered_line_by_line(oracle: Oracle, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "questions.txt"
-    file.write_text("first?\n\n  second? \n", encoding="utf-8")
+    file.write_text("first?\n\n  second? \n", encoding="utf-8-sig")  # as editors of Windows write it
     assert run(["ask", "--file", str(file)]) == 0
     assert capsys.readouterr().out == "13\n13\n"
     assert run(["ask", "--file", str(file), "--json"]) == 0

@@ -303,7 +303,10 @@ def test_plain_lines_tell_start_tenths_measuring_and_end() -> None:
 def test_plain_lines_of_a_resumed_study_name_the_run() -> None:
     first, second = status("think", "done", 1.0), status("think", "training", 0.47, seconds=3.0)
     second.run = Path("runs/demo-study/seeds/2")
-    said = display.Lines(Pace(Clock())).update([first, second])
+    second.state, lines = "waiting", display.Lines(Pace(Clock()))
+    said = lines.update([first, second])
+    second.state = "training"
+    said += lines.update([first, second])
     assert [line.strip().split("  ")[1] for line in said] == ["demo/think: done before", "2/think: goes on at 47 %"]
 
 

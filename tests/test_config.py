@@ -1,5 +1,8 @@
 """Recipes: overrides, what is said of a mistake, and the way back to TOML."""
 
+import os
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -164,3 +167,22 @@ def test_any_recipe_survives_the_way_through_toml(
     }
     recipe = parse_settings(Recipe, raw, "test")
     assert parse_settings(Recipe, tomllib.loads(to_toml(recipe)), "test") == recipe
+
+
+def test_files_are_utf8_wherever_they_are_written(tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_bytes(b"\xef\xbb\xbf" + TOML.replace("tiny", "f\u00fcnf").encode())
+    code = """
+from pathlib import Path
+from thinkaloud.base.config import Settings, load_settings
+from thinkaloud.base.errors import UserError
+from thinkaloud.base.run import read_json, write_json
+write_json(Path("problems.json"), "f\\xfcnf")
+assert read_json(Path("problems.json")) == "f\\xfcnf"
+try:
+    load_settings(Settings, Path("recipe.toml"))
+except UserError as error:
+    assert "unknown key run" in str(error), error
+"""
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=os.environ | ascii_only, check=True)
+    assert "f\u00fcnf" in (tmp_path / "problems.json").read_text("utf-8")

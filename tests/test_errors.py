@@ -291,6 +291,11 @@ MISTAKES = [
         before=begun,
     ),
     Mistake(
+        done="a model of yours where a run goes",
+        words="train smoke run.dir=there",
+        before=file("there/model/config.json", "{}"),
+    ),
+    Mistake(
         done="a run that a newer version began",
         words="train smoke",
         before=newer,
@@ -318,6 +323,10 @@ MISTAKES = [
     Mistake(
         done="a report of no run",
         words="report nowhere",
+    ),
+    Mistake(
+        done="a report of a folder that is no run",
+        words="report .",
     ),
     Mistake(
         done="a journal with a damaged line",

@@ -131,7 +131,8 @@ def test_a_stage_has_a_card_of_its_own(trained: Path, tmp_path: Path) -> None:
 
 
 def test_a_model_that_no_run_has_made_claims_nothing(tmp_path: Path) -> None:
-    card = model_card(Published(name="x", config={"architectures": ["Y"]}, parameters=12, dtype="float32"))
+    card = model_card(Published(name="of mine", config={"architectures": ["Y"]}, parameters=12, dtype="float32"))
+    assert "thinkaloud ask --model 'of mine' " in card, "as a shell reads it"
     assert '"other"' in card and "How well" not in card and "It was trained" not in card
 
 

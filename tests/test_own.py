@@ -21,7 +21,9 @@ from thinkaloud.base.config import load_settings, parse_settings, to_toml
 from thinkaloud.base.errors import UserError
 from thinkaloud.base.run import read_json, read_jsonl
 from thinkaloud.cli.display import Lines
+from thinkaloud.cli.evaluate import sealed_of
 from thinkaloud.cli.main import run as command_line
+from thinkaloud.cli.recipes import tell_next
 from thinkaloud.inference import load
 from thinkaloud.model import load_adapter, load_model, merge_adapter
 from thinkaloud.problems import FAMILIES, Problem, draw
@@ -78,7 +80,8 @@ def test_every_brought_problem_is_in_one_split_and_small_files_hold_out_enough(c
     assert len(splits["test"]) >= min(LEAST_TEST, count // 4) and len(splits["dev"]) >= min(LEAST_DEV, count // 8)
     assert count < 8 or len(splits["train"]) > count / 2
     natural = [split_of(one.canonical) for one in problems]
-    if natural.count("test") >= LEAST_TEST and natural.count("dev") >= LEAST_DEV:
+    assert len(splits["test"]) <= count // 4 and len(splits["dev"]) <= count // 8
+    if LEAST_TEST <= natural.count("test") <= count // 4 and LEAST_DEV <= natural.count("dev") <= count // 8:
         assert all(split_of(one.canonical) == split for split, part in splits.items() for one in part)
 
 
@@ -95,11 +98,12 @@ def test_faults_are_told_by_line_and_the_sound_ones_used(tmp_path: Path, brought
     path.write_text("\n".join([*rows[:4], "{oops", *rows[4:], rows[0]]))
     recipe = recipe_for(tmp_path / "run", brought_model, path, {"rl": RL})
     lines = announce(recipe)
-    assert lines[0] == f"{path}: 30 problems (17 train, 3 dev, 10 test)"
+    assert lines[0] == f"{path}: 30 problems (20 train, 3 dev, 7 test)"
     assert lines[1].startswith("  left out, line 5: no JSON") and "line 32: the question of line 1 again" in lines[2]
     kept = brought(tmp_path / "run", "train")
     assert {one.family for one in kept} == {"own_chains"}, "a family of ours is not meant"
     assert all("\\boxed{}" in one.question for one in kept), "asked as `eval --on` asks"
+    assert [len(sealed_of(str(recipe.run.dir), most)[0].problems) for most in (None, 3)] == [7, 3]
     path.unlink()
     assert brought(recipe.run.dir, "train") == kept and not prepare(recipe), "the run has its own copy"
 
@@ -146,7 +150,7 @@ def test_demonstrations_of_ones_own_are_learnt(tmp_path: Path, template: str) ->
     text = stage.tokenizer.decode([id_ for id_, learnt in zip(shown[0].ids, shown[0].mask, strict=True) if learnt])
     answer = f"\\boxed{{{stage.problems[0].reference}}}"
     thought = "1 + 1 = 2\n</think>\n\n" if template == "QwQ" else "1 + 1 = 2\n\n"
-    assert text.endswith(f"{thought}{answer}<|im_end|>") and len(shown) == len(stage.problems) == 7
+    assert text.endswith(f"{thought}{answer}<|im_end|>") and len(shown) == len(stage.problems) == 10
     for name in recipe.stages:
         run_stage(tmp_path / "run", name)
     rows = read_jsonl(tmp_path / "run" / "checkpoints" / "rl" / "rollouts.jsonl")
@@ -319,6 +323,12 @@ def test_a_batch_moves_whole() -> None:
             r"unknown key stages.think_rl.lora.rang; did you mean stages.think_rl.lora.rank",
         ),
         ("stages.think_rl.lora.rank=0", "stages.think_rl.lora.rank: "),
+        ("run.threads=0", "run.threads: "),
+        ("evaluation.points=0", "evaluation.points: "),
+        ("stages.think_rl.max_tokens=0", "stages.think_rl.max_tokens: "),
+        ("stages.think_rl.optimiser.adamw_rate=-0.1", "stages.think_rl.optimiser.adamw_rate: "),
+        ("stages.think_rl.lora.targets=['q_proj', 'vproj']", "stages.think_rl.lora.targets.1: .*'v_proj'"),
+        ("problems=", "problems: "),
         ("problems=nowhere.jsonl", "need a model that can read them"),
         ("run.dtype=int8", "run.dtype"),
         ("stages.think_rl.families=['mugs']", "none of the recipe's"),
@@ -328,6 +338,18 @@ def test_mistakes_are_named(tmp_path: Path, override: str, words: str) -> None:
     with pytest.raises(UserError, match=words):
         prepare(load_settings(Recipe, RECIPES / "smoke.toml", [f"run.dir={tmp_path / 'run'}", override]))
     assert not (tmp_path / "run" / "recipe.toml").exists()
+
+
+def test_nothing_of_the_users_is_written_over(tmp_path: Path, brought_model: Path, file: Path) -> None:
+    shutil.copytree(brought_model, tmp_path / "mine" / "model")
+    with pytest.raises(UserError, match="mine holds no run, but model"):
+        prepare(recipe_for(tmp_path / "mine", tmp_path / "mine" / "model", file, {"rl": RL}))
+    assert not (tmp_path / "mine" / "recipe.toml").exists()
+
+
+def test_the_study_that_is_proposed_has_the_same_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tell_next(tmp_path, ["own", "model=my model"])
+    assert "thinkaloud study own 'model=my model'\n" in capsys.readouterr().out
 
 
 def test_own_settings_replace_a_recipes_on_the_command_line(brought_model: Path, file: Path) -> None:

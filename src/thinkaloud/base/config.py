@@ -33,7 +33,7 @@ def load_settings(schema: type[SettingsT], path: Path, overrides: Sequence[str] 
     wrong value.
     """
     try:
-        raw = tomllib.loads(path.read_text())
+        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise UserError(f"recipe {path} does not exist: check the path, or start from one in recipes/") from None
     except UnicodeDecodeError as error:

@@ -248,7 +248,7 @@ def _question(text: str | None) -> str:
 
 def _questions(file: Path) -> list[str]:
     try:
-        lines = [line.strip() for line in file.read_text("utf-8").split("\n")]
+        lines = [line.strip() for line in file.read_text("utf-8-sig").split("\n")]
     except UnicodeDecodeError:
         raise UserError(f"{file} is not UTF-8 text: convert it first") from None
     except OSError as error:

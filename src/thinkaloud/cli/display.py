@@ -76,7 +76,7 @@ class Lines:
             key = (status.run, status.name)
             before = self._told.get(key, ("waiting", 0))
             now = (status.state, int(status.progress * 10 + 1e-9))
-            if now != before:
+            if now != before and status.state != "waiting":
                 self._told[key] = now
                 text = self._text(status, statuses, before)
                 if text:

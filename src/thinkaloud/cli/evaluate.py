@@ -101,8 +101,9 @@ def evaluate(
         from thinkaloud.rollouts import OwnModel
 
         opened = open_model(named, adapter=adapter, quantize=quantize, cache=cache, offline=offline)
-        sets = sets or ([] if family else sealed_of(named))
+        sets = sets or ([] if family else sealed_of(named, limit))
         wished = opened.defaults if sets else wish
+        count = count if limit is None else min(count, limit)
         sets = sets or [drawn(one, count) for one in dict.fromkeys(family or known_families(opened.tokenizer))]
         name, weights = str(opened.path), fingerprint(opened, adapter, quantize, cache)
         wish = _wished(wish, wished, max_tokens, temperature)
@@ -184,14 +185,14 @@ def fingerprint(opened: "ReasoningModel", *changes: str | None) -> str:
     return hashlib.sha256("\n".join([*stats, *map(str, changes)]).encode()).hexdigest()[:16]
 
 
-def sealed_of(named: str | None) -> list["ProblemSet"]:
-    """The test problems of a run that was trained on a user's own problems; none for any other model."""
+def sealed_of(named: str | None, limit: int | None) -> list["ProblemSet"]:
+    """The first test problems of a run that was trained on a user's own problems; none for any other model."""
     from thinkaloud.problems.types import ProblemSet
     from thinkaloud.train.brought import FILE, brought
 
     if named is None or not (Path(named) / FILE).exists():
         return []
-    test = brought(Path(named), "test")
+    test = brought(Path(named), "test")[:limit]
     return [ProblemSet(name=test[0].family, problems=tuple(test), source=f"{named}, sealed test", licence="yours")]
 
 

@@ -9,9 +9,6 @@ import typer
 from thinkaloud.base.errors import UserError
 from thinkaloud.cli.console import complain, say, say_table
 
-MOST_FAULTS = 20
-"Faults that are shown; the rest are counted."
-
 
 def problems(
     action: Annotated[str | None, typer.Argument(metavar="[check]", help="Check a file instead of listing.")] = None,
@@ -34,18 +31,20 @@ def problems(
         raise UserError("name a file to check, as in thinkaloud problems check my_problems.jsonl")
     from thinkaloud.problems.brought import check
     from thinkaloud.problems.published import questions
+    from thinkaloud.problems.sets import split_brought
 
     report = check(file, questions(against) if against is not None else None, offline=offline)
     kinds = ", ".join(f"{count} {kind}" for kind, count in report.verifiers.items()) or "none"
     say(f"{len(report.problems)} sound problems ({kinds}), {len(report.faults)} faults")
     least, median, most = report.words
     say(f"questions of {least} to {most} words, median {median:g}")
-    for fault in report.faults[:MOST_FAULTS]:
+    splits = ", ".join(f"{len(part)} {split}" for split, part in split_brought(report.problems).items())
+    say(f"split for training into {splits}")
+    for fault in report.faults:
         say(f"{fault.where}: {fault.words}")
-    if len(report.faults) > MOST_FAULTS:
-        say(f"and {len(report.faults) - MOST_FAULTS} more")
     if report.faults or not report.problems:
-        complain(f"{file} is not ready")
+        cure = "mend these lines" if report.faults else "give each line a question and its answer"
+        complain(f"{file} is not ready: {cure}")
         raise typer.Exit(1)
 
 

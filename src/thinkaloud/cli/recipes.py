@@ -3,7 +3,7 @@
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from shlex import quote
+from shlex import join, quote
 from typing import TYPE_CHECKING
 
 from thinkaloud.cli.console import out, resumable, say, say_table
@@ -86,15 +86,15 @@ def tell_run(folder: Path) -> None:
     tell_findings(findings_of(run))
 
 
-def tell_next(folder: Path, recipe: Path) -> None:
-    """Commands to try on a finished run."""
+def tell_next(folder: Path, recipe: Sequence[str]) -> None:
+    """Commands to try on a finished run of a recipe and its overrides."""
     run = quote(str(folder))
     say()
     say("Next:", "bold")
     say(f"  thinkaloud chat {run}")
     say(f"  thinkaloud ask --model {run} {quote(_example(folder))}")
     say(f"  open {run}/report.html")
-    say(f"  thinkaloud study {quote(str(recipe))}")
+    say(f"  thinkaloud study {join(recipe)}")
 
 
 def _example(folder: Path) -> str:

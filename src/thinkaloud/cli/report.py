@@ -71,6 +71,8 @@ def _one(run: Path) -> None:
         file = write_evaluation(run)
         for one in load_evaluation(run).by_budget.values():
             say_table(evaluation_table(one))
+    elif run.is_dir() and not (run / "recipe.toml").exists():
+        raise UserError(f"{run} holds no run (recipe.toml is not there): give a folder that `thinkaloud train` wrote")
     else:
         file = write_report(run)
         tell_run(run)

@@ -51,4 +51,4 @@ def _train(path: Path, overrides: list[str] | None) -> None:
         say(f"{folder}/live.html shows how it goes")
         watch(train_recipes([recipe]))
     tell_run(folder)
-    tell_next(folder, path)
+    tell_next(folder, [str(path), *(overrides or ())])

@@ -7,13 +7,14 @@ Doesn't know: how problems are drawn, nor models.
 import csv
 import difflib
 import hashlib
+import io
 import json
 import re
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from thinkaloud.base.errors import UserError
 from thinkaloud.base.hub import fetch
@@ -38,6 +39,9 @@ OTHER_NAMES = {
 "What other sets call these columns, said as the fix."
 NGRAM = 13
 "Words in a row that two texts must share to be called overlapping, as published decontaminations do."
+NO_TEXT = re.compile(r"[\ud800-\udfff]")
+"What a byte that is no UTF-8 is read as, and half a character that JSON spells."
+NOT_UTF8 = "no UTF-8; save the file as UTF-8"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,12 +81,12 @@ def files_of(source: Path, *, offline: bool = False) -> list[Path]:
         return [source]
     folder = source
     if not source.is_dir():
-        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w-][\w.-]*", str(source)) or source.suffix in SUFFIXES:
+        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w-][\w.-]*", str(source)) or source.suffix.lower() in SUFFIXES:
             raise UserError(
                 f"there is no file {source}; name a .jsonl or .csv file, a folder, or a data set of the hub"
             )
         folder = fetch(str(source), [f"*{suffix}" for suffix in SUFFIXES], kind="dataset", offline=offline)
-    found = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix in SUFFIXES)
+    found = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix.lower() in SUFFIXES)
     if not found:
         raise UserError(f"{source} holds no file of problems; put some there: {', '.join(SUFFIXES)}")
     return found
@@ -90,15 +94,14 @@ def files_of(source: Path, *, offline: bool = False) -> list[Path]:
 
 def read(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
     """Each line's number with its row, or with what is wrong with it."""
-    if path.suffix == ".parquet":
+    kind = path.suffix.lower()
+    if kind == ".parquet":
         yield from enumerate(rows(path), 1)
         return
-    text = path.read_text(encoding="utf-8-sig", errors="replace")
-    if path.suffix == ".csv":
-        reader = csv.DictReader(text.splitlines(keepends=True))
-        for row in reader:
-            yield reader.line_num, {key: value for key, value in row.items() if key and value not in (None, "")}
-    elif path.suffix == ".jsonl":
+    text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
+    if kind == ".csv":
+        yield from _cells(text)
+    elif kind == ".jsonl":
         for number, line in enumerate(text.split("\n"), 1):
             if line.strip():
                 yield number, _parsed(line)
@@ -106,13 +109,41 @@ def read(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
         raise UserError(f"{path.name} is neither .jsonl nor .csv; save it as one of them")
 
 
+def _cells(text: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """The rows of a CSV by its heading, as `read` gives them; the number is that of a row's first line."""
+    table = csv.reader(io.StringIO(text, newline=""), strict=True)
+    heading: list[str] = []
+    while True:
+        line = table.line_num + 1
+        try:
+            cells = next(table)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield line, f"no CSV ({error}); close every quote, and double those within a cell"
+            continue
+        if not heading:
+            heading = cells
+        elif any(cells[len(heading) :]):
+            yield line, "more cells than the heading has; put text with a comma into double quotes"
+        elif cells:
+            yield line, {name: cell for name, cell in zip(heading, cells, strict=False) if name}
+
+
 def _parsed(line: str) -> dict[str, Any] | str:
     """The row of a line of JSON, or what is wrong with it."""
+    if NO_TEXT.search(line):
+        return NOT_UTF8
     try:
-        row = json.loads(line)
+        row = json.loads(line, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         return f"no JSON ({error}); write one object a line, with double quotes"
     return row if isinstance(row, dict) else 'no object; write {"question": ..., "answer": ...}'
+
+
+def _no_constant(name: str) -> NoReturn:
+    """What Python and pandas write for a value that is missing."""
+    raise ValueError(f"{name} is no value")
 
 
 def check(source: Path, others: dict[str, str] | None = None, *, offline: bool = False) -> Report:
@@ -164,13 +195,20 @@ def check(source: Path, others: dict[str, str] | None = None, *, offline: bool =
 
 def _problem(row: dict[str, Any]) -> Problem | str:
     """The problem of a row, or what is wrong with it."""
+    row = {name: value for name, value in row.items() if value not in (None, "")}
+    if NO_TEXT.search(json.dumps(row, ensure_ascii=False, default=str)):
+        return NOT_UTF8
     for name in row:
-        if name not in COLUMNS and OTHER_NAMES.get(name) not in (None, *row):
-            return f"no column {OTHER_NAMES[name]!r}; rename {name!r} to it"
+        plain = name.strip().lower()
+        wanted = OTHER_NAMES.get(plain, plain)
+        if name not in COLUMNS and wanted in COLUMNS and wanted not in ("id", *row):
+            return f"no column {wanted!r}; rename {name!r} to it"
+    if row and not row.keys() & set(COLUMNS):
+        return f"no column 'question' among {', '.join(map(repr, row))[:80]}; name the columns, with commas between"
     question, reference = row.get("question"), row.get("answer", row.get("tests"))
     if not isinstance(question, str) or not question.strip():
         return "no question; write it as text"
-    if reference in (None, ""):
+    if reference is None:
         return "no answer; write one, or tests for a program"
     thought = row.get("thinking")
     if "verifier" not in row and (end := re.search(r"\n#### *(\S.*)$", str(reference))):
@@ -186,7 +224,7 @@ def _problem(row: dict[str, Any]) -> Problem | str:
         reference = {"tests": row["tests"]}
     form = canonical(question)
     return Problem(
-        id=str(row.get("id") or f"own-{hashlib.sha256(form.encode()).hexdigest()[:12]}"),
+        id=str(row.get("id", f"own-{hashlib.sha256(form.encode()).hexdigest()[:12]}")),
         family="own",
         level=1,
         messages=(Message(role="user", content=question),),

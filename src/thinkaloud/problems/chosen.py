@@ -39,7 +39,7 @@ def chosen(
     for name in names:
         if name in FAMILIES:
             found[name] = drawn(name, count if limit is None else min(count, limit))
-        elif name.endswith((".jsonl", ".csv")):
+        elif name.lower().endswith((".jsonl", ".csv")):
             found[name] = own(Path(name), limit)
         else:
             for one in _named(name):

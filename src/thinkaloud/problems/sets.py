@@ -42,9 +42,9 @@ def split_brought(problems: Sequence[Problem]) -> dict[Split, list[Problem]]:
     """
     ordered = sorted(problems, key=lambda problem: _place(problem.canonical))
     splits = [split_of(problem.canonical) for problem in ordered]
-    test = max(splits.count("test"), min(LEAST_TEST, len(ordered) // 4))
-    dev = max(splits.count("dev"), min(LEAST_DEV, len(ordered) // 8))
-    train = max(0, len(ordered) - dev - test)
+    test = min(len(ordered) // 4, max(splits.count("test"), LEAST_TEST))
+    dev = min(len(ordered) // 8, max(splits.count("dev"), LEAST_DEV))
+    train = len(ordered) - dev - test
     return {"train": ordered[:train], "dev": ordered[train : train + dev], "test": ordered[train + dev :]}
 
 

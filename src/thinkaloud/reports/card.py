@@ -5,6 +5,7 @@ no run tells is left out: nothing is claimed of a model that was not trained her
 """
 
 import json
+import shlex
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -161,9 +162,10 @@ def _running(published: Published, question: str) -> str:
     if published.adapter_for is not None:
         opened = f"model = AutoPeftModelForCausalLM.from_pretrained({name})"
         imports = "from peft import AutoPeftModelForCausalLM\nfrom transformers import AutoTokenizer"
-        command = f"thinkaloud ask --model {published.adapter_for} --adapter {published.name} {said}"
+        words = ["--model", published.adapter_for, "--adapter", published.name]
     else:
-        command = f"thinkaloud ask --model {published.name} {said}"
+        words = ["--model", published.name]
+    command = shlex.join(["thinkaloud", "ask", *words, question])
     return f"""## How to run it
 `{published.name}` is this folder, or its name on the hub.
 

@@ -206,12 +206,13 @@ def cut_short(rows: Sequence[Row]) -> Diagnosis | None:
     rewards = values(rows, "reward")
     if 0 < len(rewards) < 2 * STEPS:
         words = f"the budget was spent in {len(rewards)} steps"
-        return Diagnosis(name="budget", words=words, cure="raise budget, or take fewer problems or samples a step")
+        cure = "raise budget, and rollouts where that is set, or take fewer problems or samples a step"
+        return Diagnosis(name="budget", words=words, cure=cure)
     half = mean(rewards[len(rewards) // 2 - STEPS : len(rewards) // 2])
     if not (len(rewards) >= 4 * STEPS and newest(rows, "reward") < 0.9 and newest(rows, "reward") - half > CLEAR):
         return None
     words = f"the reward still rose when the budget was spent, from {half:.2f} at half of it"
-    return Diagnosis(name="budget", words=words, cure="raise budget")
+    return Diagnosis(name="budget", words=words, cure="raise budget, and rollouts where that is set")
 
 
 def setbacks(rows: Sequence[Row]) -> list[Diagnosis]:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 import torch
 from pydantic import Field
@@ -20,6 +21,8 @@ from thinkaloud.model.weights import outline
 
 LORA = "lora_"
 "What the names of an adapter's tensors begin with."
+Matrix = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+"The matrices of a layer."
 
 
 class LoraSettings(Settings):
@@ -29,9 +32,7 @@ class LoraSettings(Settings):
     "rank of the change of each matrix"
     alpha: float = Field(default=32.0, gt=0)
     "its weight: the change is multiplied by alpha / rank"
-    targets: list[str] = Field(
-        default=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"], min_length=1
-    )
+    targets: list[Matrix] = Field(default=list(get_args(Matrix)), min_length=1)
     "names of the matrices that it changes"
 
 

@@ -90,7 +90,7 @@ def load_state(folder: Path, *, good: bool = False) -> State | None:
         if good and not (state / GOOD).exists():
             continue
         try:
-            written = json.loads((state / "state.json").read_text())
+            written = json.loads((state / "state.json").read_text("utf-8"))
             facts: dict[str, Any] = written["facts"]
             if written["sha256"] == checksum(state / "state.safetensors", facts) and _reached(folder, facts):
                 return load_file(state / "state.safetensors"), facts

@@ -32,7 +32,7 @@ def _second(stage: Path) -> None:
     """From version 1 to 2: checksums cover all of a state, and what was repeated is kept with the journals it is of."""
     for state in stage.glob("state-[0-9]*[0-9]"):
         try:
-            facts = json.loads((state / "state.json").read_text())
+            facts = json.loads((state / "state.json").read_text("utf-8"))
         except (OSError, ValueError):  # damaged, and left so
             continue
         tensors = state / "state.safetensors"

@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from thinkaloud.base.config import Settings
@@ -13,9 +14,9 @@ from thinkaloud.train.muon import Muon
 class OptimiserSettings(Settings):
     """Rates and their course."""
 
-    muon_rate: float = 0.02
+    muon_rate: float = Field(default=0.02, ge=0)
     "peak learning rate of the layers' matrices (Muon); 0 gives those to AdamW as well"
-    adamw_rate: float = 3e-3
+    adamw_rate: float = Field(default=3e-3, ge=0)
     "peak learning rate of embeddings, norms, biases and head, and of an adapter (AdamW)"
     warmup: float = 0.05
     "share of the stage over which the rates rise"

@@ -21,9 +21,9 @@ class RunSettings(Settings):
     "the run's folder"
     seed: int = 1
     "keys everything random: problems, ways of working, order, weights, sampling"
-    workers: int = 0
+    workers: int = Field(default=0, ge=0)
     "stages trained side by side; 0: as many as cores allow"
-    threads: int = 1
+    threads: int = Field(default=1, ge=1)
     "threads of each; results are bit-equal only for an equal number"
     result: str
     "the stage whose model becomes RUN/model"
@@ -68,23 +68,23 @@ class FamilySettings(Settings):
 class EvaluationSettings(Settings):
     """How models are measured."""
 
-    test: int = 2000
+    test: int = Field(default=2000, ge=1)
     "sealed test problems, all families together"
-    dev: int = 200
+    dev: int = Field(default=200, ge=0)
     "dev problems for the learning curves"
-    points: int = 10
+    points: int = Field(default=10, ge=1)
     "points of a learning curve"
-    temperature: float = 1.0
+    temperature: float = Field(default=1.0, ge=0)
     "of test and dev replies"
-    samples: int = 1
+    samples: int = Field(default=1, ge=1)
     "replies to each test problem"
-    beyond: int = 0
+    beyond: int = Field(default=0, ge=0)
     "test problems out of range (longer, larger) besides, all families together that have such"
     probe: list[str] = []
     "stages whose budget curve and majority vote are measured"
     probe_problems: int = 500
     "test problems used for those"
-    votes: int = 8
+    votes: int = Field(default=8, ge=1)
     "replies a vote"
     budgets: list[int] = [8, 16, 24, 32, 40, 48]
     "thinking budgets in tokens"
@@ -124,7 +124,7 @@ class Recipe(Settings):
     "where it lives"
     model: ModelSettings | str = ModelSettings()
     "the shape of a fresh decoder; or a checkpoint to start from: a folder, a run's folder or a name on the hub"
-    problems: str | None = None
+    problems: str | None = Field(default=None, min_length=1)
     "your own problems, a file or folder, in place of families: docs/TRAINING.md"
     instruction: str | None = None
     "what follows each of your questions; None: what its verifier asks for, as in `thinkaloud eval --on`; '': nothing"

@@ -30,11 +30,11 @@ class _StageSettings(Settings):
     "whether the model thinks before it answers"
     budget: float = Field(gt=0)
     "most compute in training tokens: a trained token counts 1 (about 2/3 with `lora`), a processed or sampled one 1/3"
-    batch_tokens: int = 4096
+    batch_tokens: int = Field(default=4096, ge=1)
     "tokens of one fine-tuning step"
     pass_tokens: int = Field(default=2048, ge=1)
     "tokens that go forward and backward at a time, padding counted, or one sequence: less takes less memory"
-    max_tokens: int = 96
+    max_tokens: int = Field(default=96, ge=1)
     "longest reply sampled"
     optimiser: OptimiserSettings = OptimiserSettings()
     "rates and their course"
@@ -83,7 +83,7 @@ class RlSettings(_StageSettings):
     "problems a step"
     samples: int = Field(default=8, ge=1)
     "replies a problem: the group"
-    temperature: float = 1.0
+    temperature: float = Field(default=1.0, ge=0)
     "of the rollouts"
     minibatches: int = Field(default=1, ge=1)
     "parts that a step's replies are divided into, an update each"
@@ -151,15 +151,15 @@ class RftSettings(_StageSettings):
     "families whose demonstrations are learnt beside the replies"
     shown_share: float = Field(default=0.25, ge=0, lt=1)
     "most that those are of what is learnt"
-    rounds: int = 1
+    rounds: int = Field(default=1, ge=1)
     "rounds of sampling and fine-tuning"
     sampling: float = 0.35
     "share of a round's budget that goes into sampling"
-    samples: int = 4
+    samples: int = Field(default=4, ge=1)
     "replies a problem"
-    keep: int = 4
+    keep: int = Field(default=4, ge=1)
     "most different right replies kept a problem"
-    temperature: float = 1.0
+    temperature: float = Field(default=1.0, ge=0)
     "of the replies"
 
 
@@ -176,7 +176,7 @@ class DistilSettings(_StageSettings):
     "problems a step"
     samples: int = Field(default=4, ge=1)
     "replies a problem"
-    temperature: float = 1.0
+    temperature: float = Field(default=1.0, ge=0)
     "of the replies"
 
 

@@ -64,7 +64,7 @@ def take_over(given: Path, folder: Path) -> None:
     shutil.rmtree(folder / "model", ignore_errors=True)
     shutil.copytree(given / "model", folder / "model")
     for journal in ("metrics.jsonl", "rollouts.jsonl"):
-        write_text(folder / journal, (given / journal).read_text())
+        write_text(folder / journal, (given / journal).read_text("utf-8"))
     write_json(folder / "ledger.json", {**read_json(given / "ledger.json"), "evaluation_seconds": 0.0})
 
 
@@ -179,7 +179,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.collect()
     gc.freeze()  # what was imported stays: no need to look through it again and again
-    answers = os.fdopen(os.dup(1), "w")
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     for line in _stages(sys.stdin):
         run, name = json.loads(line)
         folder = stage_folder(Path(run), name)

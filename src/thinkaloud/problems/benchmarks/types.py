@@ -15,6 +15,9 @@ from thinkaloud.text.messages import Message
 
 BOXED = "Please reason step by step, and put your final answer within \\boxed{}."
 LETTER = 'Please show your choice in the `answer` field with only the choice letter, e.g., `"answer": "C"`.'
+SIGNS = r"[-+*/^=<>×÷·−±≠≤≥√]"
+WORDS = re.compile(rf"\w+|{SIGNS}|(?<={SIGNS})\s*\(|\)(?=\s*{SIGNS})")
+"Words, signs, and the brackets beside a sign, which say what is worked out first."
 PROMPTS = {"math": BOXED, "choice": LETTER}
 "What is asked beyond the question, by the kind of verifier; in the user's message, since R1 wants no system prompt."
 
@@ -65,7 +68,7 @@ class Benchmark:
 
 def canonical(question: str) -> str:
     """A question without case, punctuation and spacing: two questions that agree in it are the same."""
-    return " ".join(re.findall(r"\w+|[-+*/^=<>]", question.lower()))
+    return " ".join(word.strip() for word in WORDS.findall(question.lower()))
 
 
 def asked(question: str, kind: str) -> str:
