@@ -4,9 +4,9 @@ Knows what is meant by each key; does not know recipes, nor how a stage is run.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from thinkaloud.base.config import Settings
 from thinkaloud.rollouts.judge import JudgeSettings
@@ -138,6 +138,12 @@ class RlSettings(_StageSettings):
     "fine-tuning updates on own right replies after every step"
     variants: float = Field(default=0.0, ge=0, le=1)
     "share of the problems met before that are asked in a variant whose answer follows, where the family has such"
+
+    @model_validator(mode="after")
+    def _something_to_compare_with(self) -> Self:
+        if self.samples == 1 and not self.memory:
+            raise ValueError("samples = 1 compares a reply with nothing: take more, or memory = true")
+        return self
 
 
 class RftSettings(_StageSettings):
