@@ -68,7 +68,7 @@ class Timed(Stage):
 
     def follow(self, job: dict[str, Any], clock: Clock) -> None:
         """Note where the job wants its models, and how many steps it takes."""
-        self.job, self.clock, self.rows = job, clock, []
+        self.job, self.clock, self.laps = job, clock, []
 
     @property
     def finished(self) -> bool:
@@ -78,7 +78,7 @@ class Timed(Stage):
     def end_step(self, row: dict[str, Any]) -> None:
         """A lap of the clock, and perhaps a model."""
         super().end_step(row)
-        self.rows.append({**self.clock.lap(), "reward": row["reward"]})
+        self.laps.append({**self.clock.lap(), "reward": row["reward"]})
         if self.step % self.job["every"] == 0:
             save_model(self.model, Path(self.job["out"]) / str(self.step), eos_token_id=0, pad_token_id=0)
         self.clock.skip()
@@ -107,7 +107,7 @@ def ours(job: dict[str, Any]) -> list[dict[str, Any]]:
         clock.wrap(stage, "improve", "update")
         clock.skip()
         LOOPS[stage.settings.kind](stage)
-    return stage.rows
+    return stage.laps
 
 
 def run(who: str, job: dict[str, Any]) -> list[dict[str, Any]]:

@@ -103,7 +103,8 @@ class Load:
     async def run(self, clients: int, replies: int) -> dict[str, float]:
         """All clients to their end: tokens a second, seconds to the first token."""
         self.first, self.tokens = [], 0
-        limits = httpx2.Limits(max_connections=clients + 8)
+        # A connection a request: llama.cpp's server may end an idle one in the moment in which it is asked again.
+        limits = httpx2.Limits(max_connections=clients + 8, max_keepalive_connections=0)
         begun = time.monotonic()
         async with httpx2.AsyncClient(timeout=600, limits=limits) as http:
             await asyncio.gather(*[self.client(http, replies) for _ in range(clients)])

@@ -68,7 +68,8 @@ def test_small_steps_say_little_until_they_are_put_together() -> None:
     assert put[0]["dev_accuracy"] == rows[0]["dev_accuracy"]
     assert together(large) == large
     rows[-1]["weight_norm"] = None
-    assert alarmed(rows).name == "not finite", "what is broken is seen at once"  # type: ignore[union-attr]
+    found = alarmed(rows)
+    assert found is not None and found.name == "not finite", "what is broken is seen at once"
 
 
 def changed(**change: Callable[[float, float], Any]) -> Rows:

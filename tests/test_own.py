@@ -461,7 +461,8 @@ def test_the_commands_of_the_page_run(
     monkeypatch.chdir(tmp_path)
     checkpoint(tmp_path / "my_model")
     problems_file(tmp_path / "my_problems.jsonl", chains(24))
-    (block,) = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    (block,) = [one for one in blocks if "thinkaloud" in one]
     small = ["stages.rl.rollouts=16", "stages.rl.max_tokens=16", "run.threads=1"]
     told = {}
     for command in block.splitlines():

@@ -12,12 +12,8 @@ model = AutoModelForCausalLM.from_pretrained(asked["folder"]).eval()
 prompts, replies = [], []
 for question in asked["questions"]:
     messages = [{"role": "user", "content": question}]
-    how = {
-        "add_generation_prompt": True,
-        "return_dict": False,
-        "enable_thinking": True,
-    }  # where a template has that switch
-    ids = tokenizer.apply_chat_template(messages, **how)
+    switch = {"enable_thinking": True}  # where a template has it
+    ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False, **switch)
     given = torch.tensor([ids])
     out = model.generate(given, attention_mask=torch.ones_like(given), do_sample=False, max_new_tokens=asked["tokens"])
     prompts.append(ids)

@@ -70,6 +70,8 @@ def together(rows: Sequence[Row]) -> list[Row]:
 
 
 def _averaged(pool: Sequence[Row]) -> Row:
+    if len(pool) == 1:  # as most are, and a stage looks at all of them after every step
+        return pool[0]
     newest_of_all = {key: value for row in pool for key, value in row.items()}
     return newest_of_all | {key: mean(found) for key in AVERAGED if (found := values(pool, key))}
 

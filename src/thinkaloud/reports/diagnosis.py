@@ -58,12 +58,12 @@ def unreadable(rows: Sequence[Row]) -> Diagnosis | None:
 
 
 def references(rows: Sequence[Row]) -> Diagnosis | None:
-    """In half of the first groups three quarters agree on one answer and nobody is right: doubt the reference first.
+    """In two of five first groups three quarters agree on one answer and nobody is right: doubt the reference first.
 
     Later ones say less: replies that chase wrong references no longer agree.
     """
     then, reward = first(rows, "agreed_wrong"), first(rows, "reward")
-    if not (then > 0.5 and reward < LOW and newest(rows, "reward") < 0.5) or unreadable(rows):
+    if not (then > 0.4 and reward < LOW and newest(rows, "reward") < 0.5) or unreadable(rows):
         return None
     words = f"in {then:.0%} of the first groups the replies agreed on one answer that is judged wrong"
     cure = "check references and verifier (thinkaloud problems check FILE, thinkaloud doctor --verifiers)"
@@ -103,9 +103,9 @@ def faulty_verdicts(rows: Sequence[Row]) -> Diagnosis | None:
 
 
 def drift(rows: Sequence[Row]) -> Diagnosis | None:
-    """Sampler and trainer a twentieth of a nat a token apart where replies are fresh: more than rounding explains."""
+    """Sampler and trainer 0.03 nats a token apart where replies are fresh: more than rounding explains."""
     now = newest([row for row in rows if not row.get("replayed")], "logprob_gap_mean")
-    if not now > 0.05:
+    if not now > 0.03:
         return None
     words = f"sampled and trained log-probs differ by {now:.3f} nats a token"
     cure = "find the fault (THINKALOUD_NATIVE=off tells whether the native step has it); drift = 2 corrects some of it"

@@ -27,8 +27,17 @@ from thinkaloud.train.tracking import check_tracker
 from thinkaloud.train.workers import Worker, free_worker
 
 POLL_SECONDS = 0.25
-GATHERED = ("metrics.jsonl", "rollouts.jsonl", "ledger.json", "summary.json", "examples.json", "report.html")
-FOLDERS = ("model", "checkpoints", "evaluations")
+JOURNALS = ("metrics.jsonl", "rollouts.jsonl")
+WRITTEN = (
+    *JOURNALS,
+    "ledger.json",
+    "summary.json",
+    "examples.json",
+    "report.html",
+    "model",
+    "checkpoints",
+    "evaluations",
+)
 "What a run writes besides what preparing it does."
 
 
@@ -46,7 +55,7 @@ def prepare(recipe: Recipe) -> bool:
         if load_settings(Recipe, run / "recipe.toml") != recipe:
             raise UserError(f"{run} holds a run of another recipe: delete it, or choose another folder with run.dir=")
     else:
-        for name in (*GATHERED, *FOLDERS):
+        for name in WRITTEN:
             if (run / name).exists():
                 raise UserError(f"{run} holds no run, but {name}, which a run writes over: choose another run.dir=")
         found = None if recipe.problems is None else bring(recipe.problems, recipe.instruction)
@@ -128,7 +137,7 @@ def _run_stages(recipes: Sequence[Recipe], statuses: list[StageStatus]) -> Itera
 def gather(recipe: Recipe) -> None:
     """Write what belongs to the whole run: model, journals, ledger, examples, report and, last, summary."""
     run = recipe.run.dir
-    for journal in ("metrics.jsonl", "rollouts.jsonl"):
+    for journal in JOURNALS:
         text = "".join((stage_folder(run, name) / journal).read_text("utf-8") for name in recipe.stages)
         write_text(run / journal, text)
     ledgers = {name: read_json(stage_folder(run, name) / "ledger.json") for name in recipe.stages}
