@@ -37,6 +37,7 @@ from thinkaloud.engine.noise import uniforms
 from thinkaloud.engine.row import Row
 from thinkaloud.engine.sampling import Sampler
 from thinkaloud.model import ModelConfig, Transformer
+from thinkaloud.model.formats import format_of
 from thinkaloud.text.policy import ThinkingPolicy
 
 ON_GPU = torch.cuda.is_available()
@@ -287,7 +288,7 @@ def check_engine() -> None:
         meant = tiny()
         for name, parameter in meant.named_parameters():
             if parameter.dim() == 2 and "embed" not in name:
-                parameter.copy_(pack(parameter.bfloat16(), weights).expand(torch.float32))
+                parameter.copy_(pack(parameter.bfloat16(), format_of(name, weights)).expand(torch.float32))
             else:
                 parameter.copy_(parameter.bfloat16())
         gaps = []
