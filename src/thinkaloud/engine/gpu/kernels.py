@@ -128,19 +128,27 @@ def matmul(x: Tensor, matrix: Matrix) -> Tensor:
         return F.linear(x, matrix.values, matrix.bias)
     if rows > FEW:
         return F.linear(x, expand(matrix, x.dtype), matrix.bias)
-    tiles = FEW_ROWS[matrix.format]
+    tiles, words = FEW_ROWS[matrix.format], matrix.values.shape[1]
+    if matrix.bits:
+        per = 32 // matrix.bits
+        turned = F.pad(x, (0, words * per - matrix.inputs)).view(rows, -1, per, 4).transpose(1, 2).contiguous()
+    else:
+        per, turned = 1, x
+    blocks = triton.cdiv(matrix.outputs, tiles.outputs)
+    splits = max(1, min(PROGRAMS // 2 // blocks, triton.cdiv(words * per, tiles.inputs) // 4))
     out = torch.empty(rows, matrix.outputs, dtype=x.dtype, device=x.device)
+    parts = out if splits == 1 else torch.empty(splits, *out.shape, dtype=torch.float32, device=x.device)
     width = max(16, triton.next_power_of_2(rows))
-    triton_matrix.few_rows[(triton.cdiv(matrix.outputs, tiles.outputs), triton.cdiv(rows, width))](
-        x,
+    triton_matrix.few_rows[(blocks, splits, triton.cdiv(rows, width))](
+        turned,
         matrix.values,
         matrix.scales,
         x if matrix.bias is None else matrix.bias,
-        out,
+        parts,
         rows,
         matrix.outputs,
-        matrix.inputs,
-        matrix.values.shape[1],
+        words,
+        splits,
         _ONE,
         matrix.bits,
         matrix.format == "fp8",
@@ -151,6 +159,8 @@ def matmul(x: Tensor, matrix: Matrix) -> Tensor:
         tiles.stages,
         num_warps=tiles.warps,
     )
+    if splits > 1:
+        triton_matrix.collect[(triton.cdiv(out.numel(), 1024),)](parts, out, out.numel(), splits, 1024, num_warps=4)
     return out
 
 
