@@ -368,13 +368,13 @@ def gemv_seconds(name: str, matrix: Matrix) -> float:
 
 def tune(minutes: float) -> list[dict[str, Any]]:
     """A short search over tiles for one row, on the matrices of 32B; what it finds is used from here on."""
-    from thinkaloud.engine.gpu import kernels
+    from thinkaloud.engine.gpu import tiles as sizes
 
     found, box = [], min(18.0, minutes * 60 / 25)
     for format in FORMATS:
-        begun, default = time.perf_counter(), kernels.GEMV[format]
+        begun, default = time.perf_counter(), sizes.GEMV[format]
         choices = [default] + [
-            kernels.Tiles(outputs, LOADS[format] * 32 * warps * times, warps, stages)
+            sizes.Tiles(outputs, LOADS[format] * 32 * warps * times, warps, stages)
             for warps, outputs, times, stages in CANDIDATES
         ]
         for name, (outputs, inputs) in MATRICES.items():
@@ -383,15 +383,15 @@ def tune(minutes: float) -> list[dict[str, Any]]:
             for tiles in choices:
                 if times and time.perf_counter() - begun > box:
                     break
-                kernels.tuned[key] = tiles
+                sizes.tuned[key] = tiles
                 try:
                     times[tiles] = gemv_seconds(name, matrix)
                 except (RuntimeError, ValueError) as error:  # tiles that do not fit the machine
                     line(format=format, matrix=name, tiles=tuple(tiles), fails=repr(error)[:80])
             best = min(times, key=lambda tiles: times[tiles]) if times else default  # noqa: B023
-            kernels.tuned[key] = best
+            sizes.tuned[key] = best
             if name == "gate_up":
-                kernels.GEMV[format] = best  # for other shapes
+                sizes.GEMV[format] = best  # for other shapes
             rate = matrix.bytes / times.get(best, float("inf"))
             of_copy = rate / results["ceilings"]["copy"]
             fields = {"us": times.get(best, 0.0) * 1e6, "TB_s": rate / 1e12, "of_copy": of_copy, "tried": len(times)}
@@ -413,23 +413,24 @@ FEW_UNIT = {"fp8": 128, "int8": 128, "int4": 256}
 def tune_few(rows: int = 8) -> list[dict[str, Any]]:
     """A search over tiles for a few rows, on 32B's `down`, the longest; beside the library's product in bfloat16."""
     from thinkaloud.engine.gpu import kernels
+    from thinkaloud.engine.gpu import tiles as sizes
 
     found, (outputs, inputs) = [], MATRICES["down"]
     x = torch.randn(rows, inputs, device=DEVICE).bfloat16()
     plain = random_matrix("plain", outputs, inputs)
     library = seconds_of(lambda: kernels.matmul(x, plain), 0.05)
     for format, unit in FEW_UNIT.items():
-        matrix, default = random_matrix(format, outputs, inputs), kernels.FEW_ROWS[format]
-        choices = [default, *(kernels.Tiles(n, unit * k, warps, stages) for n, k, warps, stages in FEW_CANDIDATES)]
+        matrix, default = random_matrix(format, outputs, inputs), sizes.FEW_ROWS[format]
+        choices = [default, *(sizes.Tiles(n, unit * k, warps, stages) for n, k, warps, stages in FEW_CANDIDATES)]
         times: dict[Any, float] = {}
         for tiles in dict.fromkeys(choices):
-            kernels.FEW_ROWS[format] = tiles
+            sizes.FEW_ROWS[format] = tiles
             try:
                 times[tiles] = seconds_of(lambda: kernels.matmul(x, matrix), 0.02)  # noqa: B023
             except (RuntimeError, ValueError) as error:  # tiles that do not fit the machine
                 line(format=format, rows=rows, tiles=tuple(tiles), fails=repr(error)[:80])
         best = min(times, key=lambda tiles: times[tiles])  # noqa: B023
-        kernels.FEW_ROWS[format] = best
+        sizes.FEW_ROWS[format] = best
         micros = {str(tuple(tiles)): round(seconds * 1e6, 1) for tiles, seconds in times.items()}
         expanded = seconds_of(lambda: F.linear(x, kernels.expand(matrix, x.dtype)), 0.05)  # noqa: B023
         fields = {"us": times[best] * 1e6, "library_us": library * 1e6, "expanded_us": expanded * 1e6}
@@ -688,9 +689,10 @@ def vllm_rates(shape: str) -> list[Any]:
     return [line(peer="vllm", shape=shape, tok_s=sum(s.max_tokens for s in settings) / took)]
 
 
-PLAN = """On a GPU this measures: copy, read and matmul ceilings; tiles for one row and for a few by format; the QwQ-32B
-shape at batch 1, 8, 64, 256 in bf16 and 1, 8, 64 in int4, int8 and fp8, and prefill of 512 and 4096 tokens; 7B and
-0.5B; rollouts of 256 sequences with and without groups; a training pass in float32 and TF32; transformers eager and compiled; vLLM where it is installed."""
+PLAN = """On a GPU this measures: copy, read and matmul ceilings; tiles for one row and for a few by format; the
+QwQ-32B shape at batch 1, 8, 64, 256 in bf16 and 1, 8, 64 in int4, int8 and fp8, and prefill of 512 and 4096 tokens;
+7B and 0.5B; rollouts of 256 sequences with and without groups; a training pass in float32 and TF32; transformers eager
+and compiled; vLLM where it is installed."""
 
 
 def main() -> None:
