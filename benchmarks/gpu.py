@@ -37,6 +37,7 @@ from thinkaloud.engine.noise import uniforms
 from thinkaloud.engine.row import Row
 from thinkaloud.engine.sampling import Sampler
 from thinkaloud.model import ModelConfig, Transformer
+from thinkaloud.model.formats import format_of
 from thinkaloud.text.policy import ThinkingPolicy
 
 ON_GPU = torch.cuda.is_available()
@@ -287,7 +288,7 @@ def check_engine() -> None:
         meant = tiny()
         for name, parameter in meant.named_parameters():
             if parameter.dim() == 2 and "embed" not in name:
-                parameter.copy_(pack(parameter.bfloat16(), weights).expand(torch.float32))
+                parameter.copy_(pack(parameter.bfloat16(), format_of(name, weights)).expand(torch.float32))
             else:
                 parameter.copy_(parameter.bfloat16())
         gaps = []
@@ -367,13 +368,13 @@ def gemv_seconds(name: str, matrix: Matrix) -> float:
 
 def tune(minutes: float) -> list[dict[str, Any]]:
     """A short search over tiles for one row, on the matrices of 32B; what it finds is used from here on."""
-    from thinkaloud.engine.gpu import kernels
+    from thinkaloud.engine.gpu import tiles as sizes
 
     found, box = [], min(18.0, minutes * 60 / 25)
     for format in FORMATS:
-        begun, default = time.perf_counter(), kernels.GEMV[format]
+        begun, default = time.perf_counter(), sizes.GEMV[format]
         choices = [default] + [
-            kernels.Tiles(outputs, LOADS[format] * 32 * warps * times, warps, stages)
+            sizes.Tiles(outputs, LOADS[format] * 32 * warps * times, warps, stages)
             for warps, outputs, times, stages in CANDIDATES
         ]
         for name, (outputs, inputs) in MATRICES.items():
@@ -382,15 +383,15 @@ def tune(minutes: float) -> list[dict[str, Any]]:
             for tiles in choices:
                 if times and time.perf_counter() - begun > box:
                     break
-                kernels.tuned[key] = tiles
+                sizes.tuned[key] = tiles
                 try:
                     times[tiles] = gemv_seconds(name, matrix)
                 except (RuntimeError, ValueError) as error:  # tiles that do not fit the machine
                     line(format=format, matrix=name, tiles=tuple(tiles), fails=repr(error)[:80])
             best = min(times, key=lambda tiles: times[tiles]) if times else default  # noqa: B023
-            kernels.tuned[key] = best
+            sizes.tuned[key] = best
             if name == "gate_up":
-                kernels.GEMV[format] = best  # for other shapes
+                sizes.GEMV[format] = best  # for other shapes
             rate = matrix.bytes / times.get(best, float("inf"))
             of_copy = rate / results["ceilings"]["copy"]
             fields = {"us": times.get(best, 0.0) * 1e6, "TB_s": rate / 1e12, "of_copy": of_copy, "tried": len(times)}
@@ -398,6 +399,62 @@ def tune(minutes: float) -> list[dict[str, Any]]:
             found.append(line(format=format, matrix=name, tiles=tuple(best), **fields, slowest_us=slowest))
             del matrix
     torch.cuda.empty_cache()
+    return found
+
+
+FEW_CANDIDATES = (
+    *((64, 1, 4, 3), (64, 2, 4, 3), (64, 2, 4, 2), (64, 2, 8, 3)),
+    *((128, 1, 8, 3), (128, 2, 8, 2), (64, 4, 8, 2), (64, 1, 4, 5)),
+)
+"Rows of the matrix, its columns in units of FEW_UNIT, warps, stages."
+FEW_UNIT = {"fp8": 128, "int8": 128, "int4": 256}
+
+
+def tune_few(rows: int = 8) -> list[dict[str, Any]]:
+    """A search over tiles for a few rows, on 32B's `down`, the longest; beside the library's product in bfloat16."""
+    from thinkaloud.engine.gpu import kernels
+    from thinkaloud.engine.gpu import tiles as sizes
+
+    found, (outputs, inputs) = [], MATRICES["down"]
+    x = torch.randn(rows, inputs, device=DEVICE).bfloat16()
+    plain = random_matrix("plain", outputs, inputs)
+    library = seconds_of(lambda: kernels.matmul(x, plain), 0.05)
+    for format, unit in FEW_UNIT.items():
+        matrix, default = random_matrix(format, outputs, inputs), sizes.FEW_ROWS[format]
+        choices = [default, *(sizes.Tiles(n, unit * k, warps, stages) for n, k, warps, stages in FEW_CANDIDATES)]
+        times: dict[Any, float] = {}
+        for tiles in dict.fromkeys(choices):
+            sizes.FEW_ROWS[format] = tiles
+            try:
+                times[tiles] = seconds_of(lambda: kernels.matmul(x, matrix), 0.02)  # noqa: B023
+            except (RuntimeError, ValueError) as error:  # tiles that do not fit the machine
+                line(format=format, rows=rows, tiles=tuple(tiles), fails=repr(error)[:80])
+        best = min(times, key=lambda tiles: times[tiles])  # noqa: B023
+        sizes.FEW_ROWS[format] = best
+        micros = {str(tuple(tiles)): round(seconds * 1e6, 1) for tiles, seconds in times.items()}
+        expanded = seconds_of(lambda: F.linear(x, kernels.expand(matrix, x.dtype)), 0.05)  # noqa: B023
+        fields = {"us": times[best] * 1e6, "library_us": library * 1e6, "expanded_us": expanded * 1e6}
+        found.append(line(format=format, rows=rows, tiles=tuple(best), **fields, tried=micros))
+    torch.cuda.empty_cache()
+    return found
+
+
+def learning() -> list[dict[str, Any]]:
+    """One pass forward and back through 0.5B in float32 over 4 x 1,024 tokens: with exact products, and in TF32."""
+    model = make_model("0.5B").float().requires_grad_(True)
+    ids = torch.randint(0, model.config.vocab_size, (4, 1024), device=DEVICE)
+    found, before = [], torch.get_float32_matmul_precision()
+
+    def once() -> None:
+        model.zero_grad()
+        logits = model.logits(model(ids)).flatten(0, 1)
+        F.cross_entropy(logits, ids.flatten()).backward()
+
+    for precision in ("highest", "high"):
+        torch.set_float32_matmul_precision(precision)
+        took = seconds_of(once, 0.5)
+        found.append(line(learning="0.5B float32", precision=precision, tokens_s=ids.numel() / took))
+    torch.set_float32_matmul_precision(before)
     return found
 
 
@@ -498,9 +555,9 @@ def where_time_goes(engine: Engine, rows: int) -> list[tuple[str, float, int]]:
     assert isinstance(backend, CudaBackend)
     step = backend.device_step
     batch = step.batches[rows]
-    batch.lines.zero_()
     batch.members = ()
     with torch.inference_mode(), profile(activities=[ProfilerActivity.CUDA]) as trace:
+        batch.lines.zero_()
         batch.tick.zero_()
         step.forward(batch, "free")
         torch.cuda.synchronize()
@@ -632,9 +689,10 @@ def vllm_rates(shape: str) -> list[Any]:
     return [line(peer="vllm", shape=shape, tok_s=sum(s.max_tokens for s in settings) / took)]
 
 
-PLAN = """On a GPU this measures: copy, read and matmul ceilings; tiles for one row by format; the QwQ-32B shape at
-batch 1, 8, 64, 256 in bf16 and 1, 8, 64 in int4, int8 and fp8, and prefill of 512 and 4096 tokens; 7B and 0.5B;
-rollouts of 256 sequences with and without groups; transformers eager and compiled; vLLM where it is installed."""
+PLAN = """On a GPU this measures: copy, read and matmul ceilings; tiles for one row and for a few by format; the
+QwQ-32B shape at batch 1, 8, 64, 256 in bf16 and 1, 8, 64 in int4, int8 and fp8, and prefill of 512 and 4096 tokens;
+7B and 0.5B; rollouts of 256 sequences with and without groups; a training pass in float32 and TF32; transformers eager
+and compiled; vLLM where it is installed."""
 
 
 def main() -> None:
@@ -642,6 +700,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=9.0, help="time for everything")
     parser.add_argument("--only", default="", help="sections whose name holds this, and the ceilings")
+    parser.add_argument("--unchecked", action="store_true", help="without the checks, two minutes of compilation")
     chosen = parser.parse_args()
     minutes, models = chosen.minutes, {}
 
@@ -662,19 +721,21 @@ def main() -> None:
     results["torch"] = torch.__version__
     if not ON_GPU:
         print(PLAN)
-    for name, work in checks.items():
+    for name, work in ({} if chosen.unchecked else checks).items():
         run(f"check {name}", 5, torch.inference_mode()(work))
     print(f"checks that failed: {results.get('failed_checks', 0)}", flush=True)
     if not ON_GPU:
         return
     run("ceilings", 5, ceilings)
     run("tiles", 60, lambda: tune(minutes))
+    run("tiles for a few rows", 60, tune_few)
     run("32B bfloat16", 60, lambda: speed(model("32B"), "32B", "bfloat16", (1, 8, 64, 256), 131_072))
     for weights in ("int4", "int8", "fp8"):
         run(f"32B {weights}", 45, lambda: speed(model("32B"), "32B", weights, (1, 8, 64), 32_768))  # noqa: B023
     run("32B transformers", 25, lambda: transformers_rates(model("32B"), "32B", (1,), 20))
     run("0.5B rollouts", 25, lambda: rollouts(model("0.5B"), "0.5B"))
     run("0.5B bfloat16", 20, lambda: speed(model("0.5B"), "0.5B", "bfloat16", (1, 8, 64, 256), 600_000))
+    run("0.5B learning", 20, learning)
     run("0.5B transformers", 40, lambda: transformers_rates(model("0.5B"), "0.5B", (1, 64), 40))
     run("7B bfloat16", 25, lambda: speed(model("7B"), "7B", "bfloat16", (1, 8, 64, 256), 400_000))
     run("7B int4", 20, lambda: speed(model("7B"), "7B", "int4", (1, 8), 32_768))

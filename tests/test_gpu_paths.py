@@ -29,6 +29,7 @@ from thinkaloud.engine.gpu import reference  # noqa: E402
 from thinkaloud.engine.gpu.matrix import pack  # noqa: E402
 from thinkaloud.engine.gpu.state import Heads, State  # noqa: E402
 from thinkaloud.engine.gpu.step import padded  # noqa: E402
+from thinkaloud.engine.gpu.truncate import _highest  # noqa: E402
 from thinkaloud.engine.gpu.weights import Weights  # noqa: E402
 from thinkaloud.engine.noise import noise_key, uniforms  # noqa: E402
 from thinkaloud.engine.row import Draw, Row  # noqa: E402
@@ -367,12 +368,21 @@ def test_one_row_times_a_matrix(run: Any, format: str, outputs: int, inputs: int
 
 @each
 @pytest.mark.parametrize("format", ["fp8", "int8", "int4"])
-@pytest.mark.parametrize("rows", [2, 21, 70])
-def test_a_few_rows_times_a_matrix_and_many(run: Any, format: str, rows: int) -> None:
-    bias, x = normal(70), normal(rows, 200)
-    matrix = pack(normal(70, 200), format, bias)
+@pytest.mark.parametrize(("rows", "inputs"), [(2, 200), (21, 200), (70, 200), (5, 2072)])
+def test_a_few_rows_times_a_matrix_and_many(run: Any, format: str, rows: int, inputs: int) -> None:
+    """Sizes fill no tile; many inputs are split among programs."""
+    bias, x = normal(70), normal(rows, inputs)
+    matrix = pack(normal(70, inputs), format, bias)
     expected = x.double() @ matrix.expand(torch.float32).double().T + bias.double()
     assert error(run.matmul(x, matrix), expected) < 3e-6
+
+
+def test_the_highest_of_a_vocabulary_are_found_by_stretches() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for vocabulary, count in ((5, 5), (300, 64), (20_000, 64)):
+        ranks = torch.stack([torch.randperm(vocabulary, generator=generator) - 100 for _ in range(3)])
+        ranks[0] = ranks[0].sort().values
+        assert _highest(ranks, count).equal(ranks.topk(count, dim=1).values)
 
 
 @each

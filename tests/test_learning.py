@@ -69,6 +69,16 @@ def test_what_was_never_tried_is_believed_to_be_as_hard_as_its_kind() -> None:
     assert memory.rate("a") == pytest.approx(0.9, abs=1e-3) and sum(memory.posterior("c")) == pytest.approx(2, abs=0.01)
 
 
+def test_what_is_left_to_learn_is_most_where_a_coin_decides() -> None:
+    memory = ProblemMemory(1.0)
+    for problem, right in (("even", 500), ("known", 1000), ("hopeless", 0), ("often", 900)):
+        memory.record(problem, right, 1000 - right)
+    assert memory.left(["even"]) == pytest.approx(1.0, abs=1e-3)
+    assert memory.left(["known"]) < 0.01 and memory.left(["hopeless"]) < 0.01
+    assert memory.left(["often"]) == pytest.approx(4 * 0.9 * 0.1, abs=0.01)
+    assert memory.left(["even", "known"]) == pytest.approx(0.5, abs=0.01)
+
+
 def test_the_memory_chooses_what_can_be_learnt_and_rechecks_the_rest() -> None:
     memory = ProblemMemory(1.0)
     rates = {f"p{rate}": rate for rate in (0.0, 0.02, 0.3, 0.5, 0.7, 0.98, 1.0)}

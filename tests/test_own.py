@@ -509,28 +509,29 @@ def test_reward_goes_up_on_a_file_of_tosses(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.slow
 def test_reward_goes_up_on_ones_own_problems(tmp_path: Path) -> None:
     """A small model from scratch, brought back as anyone's: full weights and an adapter both learn from a file."""
-    shape = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
+    shape = {"hidden_size": 96, "num_attention_heads": 4, "num_key_value_heads": 2, "rope_theta": 100.0}
+    rates = {"muon_rate": 0.006, "adamw_rate": 0.004}
     start = parse_settings(
         Recipe,
         {
             "run": {"name": "start", "dir": str(tmp_path / "start"), "result": "think"},
-            "model": {**shape, "num_key_value_heads": 1},
-            "families": {"chains": {"train": 2000, "levels": [3], "ways": {"careful": 0.35, "hasty": 0.65}}},
+            "model": shape,
+            "families": {"chains": {"train": 5000, "ways": {"careful": 0.35, "hasty": 0.65}}},
             "evaluation": {"test": 8, "dev": 0},
-            "stages": {"think": {"kind": "sft", "budget": 700_000, "batch_tokens": 1024}},
+            "stages": {"think": {"kind": "sft", "budget": 1_500_000, "batch_tokens": 2048, "optimiser": rates}},
         },
         "test",
     )
     prepare(start)
     run_stage(tmp_path / "start", "think")
     gather(start)
-    file = problems_file(tmp_path / "mine.jsonl", chains(300))
-    ours = {"advantage": "centred", "loss": "cispo", "clip_high": 4.0, "length": "token", "memory": True}
-    ours |= {"adaptive": 4, "replay": 0.5, "least": 16}
-    rl = {**RL, **ours, "samples": 8, "rollouts": 1536, "max_tokens": 64}
+    file = problems_file(tmp_path / "mine.jsonl", draw("chains", "train", 300, 1))
+    rl = {**RL, "advantage": "centred", "memory": True, "settle": 1, "average": 0.2, "rollouts": 1536, "max_tokens": 80}
+    single = {"problems": 8, "samples": 1, "epochs": 2, "least": 4, "length": "constant", "clip_high": 0.28}
+    groups = {"samples": 8, "adaptive": 4, "least": 7, "length": "token", "loss": "cispo", "clip_high": 4.0}
     stages = {
-        "full": {**rl, "optimiser": {"muon_rate": 0.003, "adamw_rate": 6e-4}},
-        "lora": {**rl, "lora": {"rank": 8, "alpha": 16.0}, "optimiser": {"adamw_rate": 4e-3}},
+        "full": {**rl, **single, "optimiser": {"muon_rate": 0.001, "adamw_rate": 2e-4}},
+        "lora": {**rl, **groups, "lora": {"rank": 8, "alpha": 16.0}, "optimiser": {"adamw_rate": 4e-3}},
     }
     evaluation = {"test": 60, "dev": 20, "samples": 4}
     recipe = recipe_for(tmp_path / "run", tmp_path / "start", file, stages, evaluation=evaluation, instruction="")

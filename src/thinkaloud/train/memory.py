@@ -73,9 +73,9 @@ class ProblemMemory:
         return a / (a + b)
 
     def left(self, problems: Sequence[str]) -> float:
-        """What is left to learn: the mean of p (1 - p) over the problems' expected pass rates, 0 to 0.25."""
+        """What is left to learn: the mean of 4 p (1 - p) over the problems' expected pass rates p, from 0 to 1."""
         rates = [self.rate(problem) for problem in problems]
-        return sum(rate * (1 - rate) for rate in rates) / len(rates)
+        return sum(4 * rate * (1 - rate) for rate in rates) / len(rates)
 
     def record(self, problem: str, right: int, wrong: int) -> None:
         """Take in the outcomes of replies without help."""

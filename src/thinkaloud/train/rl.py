@@ -51,7 +51,6 @@ class _Run:
             self.replay.load(settings.replay_from / "replay.jsonl", stage.tokenizer.vocab_size)
         pool = stage.extra.get("pool", [])
         self.pool = [replace(Kept.of(row).sample, weight=weight) for *row, weight in pool]
-        self.most_left: float = stage.extra.get("most_left", 0.0)
         self.bonus: float = stage.extra.get("bonus", 0.0)
         stage.keeping = self._state
 
@@ -66,11 +65,10 @@ class _Run:
         earned = [self._reward(rollout) for group in groups for rollout in group.graded]
         row["earned"] = sum(earned) / max(1, len(earned))
         if settings.settle:
-            left = self.memory.left([problem.id for problem in stage.problems])
-            self.most_left = max(self.most_left, left)
-            row["left"] = stage.rate_scale = left / self.most_left
+            row["left"] = self.memory.left([problem.id for problem in stage.problems])
+            stage.rate_scale = row["left"] ** settings.settle
         self.pool += samples
-        if len(self.pool) >= settings.least:
+        if sum(map(self._worth, self.pool)) >= settings.least:
             row |= self._update(self.pool, rng)
             if settings.traces:
                 row |= self._learn_traces(rng)
@@ -86,7 +84,6 @@ class _Run:
             "memory": self.memory.state(),
             "replay": self.replay.state(),
             "pool": [[*Kept(problem="", step=0, sample=sample).row(), sample.weight] for sample in self.pool],
-            "most_left": self.most_left,
             "bonus": self.bonus,
             "variants": sorted(self.drawing.variants),
             "hints": sorted(self.drawing.hints),
@@ -141,6 +138,10 @@ class _Run:
             self.bonus = min(bound, max(-bound, self.bonus))
             row["entropy_bonus"] = self.bonus
         return {**row, "skipped": skipped}
+
+    def _worth(self, sample: Sample) -> float:
+        """The size of its advantage."""
+        return abs(sample.weight) * (sum(sample.mask) if self.settings.length == "sample" else 1)
 
     def _divisor(self, samples: list[Sample]) -> float:
         """What the summed loss is divided by."""

@@ -107,15 +107,15 @@ class RlSettings(_StageSettings):
     drift: float | None = None
     "most that the sampler's drift from the trainer is corrected by, a factor a token; None: not corrected"
 
-    least: int = Field(default=0, ge=0)
-    "informative replies that an update waits for, collected over steps; 0: every step updates"
+    least: float = Field(default=0.0, ge=0)
+    "advantage without its sign, summed over replies and steps, that an update waits for; 0: every step updates"
 
     dynamic: bool = False
     "sample on until enough groups hold both outcomes, the others discarded (DAPO, arXiv 2503.14476)"
     memory: bool = False
     "a belief of each problem's pass rate selects problems, gives the baseline and retires what is known"
-    settle: bool = False
-    "learning rates fall with what is left to learn: the mean of p (1 - p) over beliefs, against its greatest so far"
+    settle: float = Field(default=0.0, ge=0)
+    "rates are multiplied by this power of what is left to learn: the mean of 4 p (1 - p) over believed pass rates p"
     decay: float = Field(default=0.7, gt=0, le=1)
     "what older outcomes weigh in a belief after each visit"
     uniform: float = Field(default=0.1, ge=0, le=1)

@@ -39,7 +39,7 @@ from thinkaloud.train.sft import train_sft
 from thinkaloud.train.spending import mib, needs_of, room_of
 from thinkaloud.train.stage import Stage, stage_folder
 from thinkaloud.train.stages import GivenSettings
-from thinkaloud.train.start import folder_of, opened, template_in
+from thinkaloud.train.start import device_of, folder_of, opened, template_in
 
 LOOPS = {"sft": train_sft, "rl": train_rl, "rft": train_rft, "distil": train_distil}
 
@@ -48,6 +48,8 @@ def run_stage(run: Path, name: str) -> None:
     """Train the stage `name` of the run in `run` unless its model is there, then measure what is not measured."""
     recipe = load_settings(Recipe, run / "recipe.toml")
     torch.set_num_threads(recipe.run.threads)
+    if device_of(recipe) == "cuda":
+        torch.set_float32_matmul_precision("high")  # TF32
     folder = stage_folder(run, name)
     wanted = recipe.stages[name]
     if not (folder / "ledger.json").exists() and isinstance(wanted, GivenSettings):

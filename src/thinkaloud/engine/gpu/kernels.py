@@ -1,14 +1,13 @@
-"""The operations of a step in Triton: sizes and launches; the kernels stand in `triton_matrix` and `triton_rows`."""
+"""The operations of a step in Triton: their launches; the kernels stand in `triton_matrix` and `triton_rows`."""
 
 import math
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 import triton
 from torch import Tensor
 
-from thinkaloud.engine.gpu import triton_matrix, triton_rows
+from thinkaloud.engine.gpu import tiles, triton_matrix, triton_rows
 from thinkaloud.engine.gpu.matrix import Matrix
 from thinkaloud.engine.gpu.state import Heads, Standing
 
@@ -22,32 +21,6 @@ _TILE = 64
 "Tokens that attention looks at at a time."
 _ONE = 0x3F800000
 "The bits of 1.0."
-
-
-class Tiles(NamedTuple):
-    """Sizes of a matrix kernel's tiles."""
-
-    outputs: int
-    "rows of the matrix that a program does"
-    inputs: int
-    "columns at a time"
-    warps: int
-    "warps of 32 threads"
-    stages: int
-    "how many loads are under way"
-
-
-GEMV = {
-    "plain": Tiles(4, 1024, 4, 2),
-    "fp8": Tiles(4, 512, 1, 1),
-    "int8": Tiles(4, 512, 1, 1),
-    "int4": Tiles(4, 1024, 1, 1),
-}
-"Tiles for one row by format; `tuned` holds better ones for single shapes."
-FEW_ROWS = {"fp8": Tiles(64, 128, 4, 3), "int8": Tiles(64, 128, 4, 3), "int4": Tiles(64, 256, 4, 3)}
-"Tiles for a few rows by format."
-tuned: dict[tuple[str, int, int], Tiles] = {}
-"Tiles for one row by format, outputs and inputs, as a search on the machine found them."
 
 
 def begin(numbers: Tensor, tables: Tensor, lines: Tensor, size: int) -> Standing:
@@ -90,11 +63,11 @@ def gemv(
 ) -> Tensor:
     """See `Operations`."""
     outputs = matrix.outputs // 2 if gated else matrix.outputs
-    tiles = tuned.get((matrix.format, matrix.outputs, matrix.inputs), GEMV[matrix.format])
+    size = tiles.tuned.get((matrix.format, matrix.outputs, matrix.inputs), tiles.GEMV[matrix.format])
     per = 32 // matrix.bits if matrix.bits else 1
     smallest = triton.next_power_of_2(matrix.inputs)
     out = torch.empty(1, outputs, dtype=x.dtype, device=x.device)
-    triton_matrix.gemv[(triton.cdiv(outputs, tiles.outputs),)](
+    triton_matrix.gemv[(triton.cdiv(outputs, size.outputs),)](
         x,
         matrix.values,
         x if matrix.scales is None else matrix.scales,
@@ -113,10 +86,10 @@ def gemv(
         matrix.bias is not None,
         residual is not None,
         gated,
-        tiles.outputs,
-        max(per * 4, min(tiles.inputs, smallest)),
-        tiles.stages,
-        num_warps=tiles.warps,
+        size.outputs,
+        max(per * 4, min(size.inputs, smallest)),
+        size.stages,
+        num_warps=size.warps,
     )
     return out
 
@@ -128,29 +101,39 @@ def matmul(x: Tensor, matrix: Matrix) -> Tensor:
         return F.linear(x, matrix.values, matrix.bias)
     if rows > FEW:
         return F.linear(x, expand(matrix, x.dtype), matrix.bias)
-    tiles = FEW_ROWS[matrix.format]
+    size, words = tiles.FEW_ROWS[matrix.format], matrix.values.shape[1]
+    if matrix.bits:
+        per = 32 // matrix.bits
+        turned = F.pad(x, (0, words * per - matrix.inputs)).view(rows, -1, per, 4).transpose(1, 2).contiguous()
+    else:
+        per, turned = 1, x
+    blocks = triton.cdiv(matrix.outputs, size.outputs)
+    splits = max(1, min(PROGRAMS // 2 // blocks, triton.cdiv(words * per, size.inputs) // 4))
     out = torch.empty(rows, matrix.outputs, dtype=x.dtype, device=x.device)
-    width = max(16, triton.next_power_of_2(rows))
-    triton_matrix.few_rows[(triton.cdiv(matrix.outputs, tiles.outputs), triton.cdiv(rows, width))](
-        x,
+    parts = out if splits == 1 else torch.empty(splits, *out.shape, dtype=torch.float32, device=x.device)
+    width = max(tiles.LEAST_WIDTH[matrix.format], triton.next_power_of_2(rows))
+    triton_matrix.few_rows[(blocks, splits, triton.cdiv(rows, width))](
+        turned,
         matrix.values,
         matrix.scales,
         x if matrix.bias is None else matrix.bias,
-        out,
+        parts,
         rows,
         matrix.outputs,
-        matrix.inputs,
-        matrix.values.shape[1],
+        words,
+        splits,
         _ONE,
         matrix.bits,
         matrix.format == "fp8",
         matrix.bias is not None,
         width,
-        tiles.outputs,
-        tiles.inputs,
-        tiles.stages,
-        num_warps=tiles.warps,
+        size.outputs,
+        size.inputs,
+        size.stages,
+        num_warps=size.warps,
     )
+    if splits > 1:
+        triton_matrix.collect[(triton.cdiv(out.numel(), 1024),)](parts, out, out.numel(), splits, 1024, num_warps=4)
     return out
 
 

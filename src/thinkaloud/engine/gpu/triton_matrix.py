@@ -135,8 +135,8 @@ def few_rows(
     out,
     M,
     N,
-    K,
     WORDS,
+    SPLITS,
     ONE,
     BITS: tl.constexpr,
     ROW_SCALED: tl.constexpr,
@@ -146,40 +146,53 @@ def few_rows(
     BLOCK_K: tl.constexpr,
     STAGES: tl.constexpr,
 ):
-    """out[M, N] = x[M, K] W[N, K]^T + bias for few rows, on the matrix units; weights are rounded to x's type."""
+    """out[split, M, N]: its share of x[M, K] W[N, K]^T + bias for few rows, on the matrix units, in x's type.
+
+    For packed weights x is [M, values of a word, WORDS], so that what meets value i of the words lies in one piece.
+    """
     n = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
-    m = tl.program_id(1) * BLOCK_M + tl.arange(0, BLOCK_M)
+    split = tl.program_id(1)
+    m = tl.program_id(2) * BLOCK_M + tl.arange(0, BLOCK_M)
     row = tl.minimum(n, N - 1).to(tl.int64)
-    x_at = x + tl.minimum(m, M - 1).to(tl.int64)[None, :] * K
+    PER: tl.constexpr = 32 // BITS if BITS else 1
+    BLOCK_W: tl.constexpr = BLOCK_K // PER
+    x_at = x + tl.minimum(m, M - 1).to(tl.int64)[None, :] * (WORDS * PER)
+    tiles = tl.cdiv(WORDS, BLOCK_W)
+    first = split * tiles // SPLITS * BLOCK_W
+    last = tl.minimum((split + 1) * tiles // SPLITS * BLOCK_W, WORDS)
     sums = tl.zeros([BLOCK_N, BLOCK_M], tl.float32)
-    if BITS == 0:
-        for start in tl.range(0, K, BLOCK_K, num_stages=STAGES):
-            k = start + tl.arange(0, BLOCK_K)
-            w = tl.load(weights + row[:, None] * K + k[None, :], mask=(k < K)[None, :], other=0.0)
-            v = tl.load(x_at + k[:, None], mask=(k < K)[:, None], other=0.0)
+    for start in tl.range(first, last, BLOCK_W, num_stages=STAGES):
+        word = start + tl.arange(0, BLOCK_W)
+        inside = word < WORDS
+        at = weights + row[:, None] * WORDS + word[None, :]
+        if BITS == 0:
+            w = tl.load(at, mask=inside[None, :], other=0.0)
+            v = tl.load(x_at + word[:, None], mask=inside[:, None], other=0.0)
             sums = tl.dot(w.to(tl.float32).to(v.dtype), v, sums, input_precision="ieee")
-    else:
-        PER: tl.constexpr = 32 // BITS
-        BLOCK_W: tl.constexpr = BLOCK_K // PER
-        groups = WORDS * PER // 32
-        for start in tl.range(0, WORDS, BLOCK_W, num_stages=STAGES):
-            word = start + tl.arange(0, BLOCK_W)
-            inside = word < WORDS
-            packed = tl.load(weights + row[:, None] * WORDS + word[None, :], mask=inside[None, :], other=0)
-            scale_at = scales + row[:, None] * groups + (word * PER // 32)[None, :]
+        else:
+            packed = tl.load(at, mask=inside[None, :], other=0)
+            scale_at = scales + row[:, None] * (WORDS * PER // 32) + (word * PER // 32)[None, :]
             scale = tl.load(scale_at, mask=inside[None, :], other=0.0).to(tl.float32) * (1 << BITS)
-            element = (word // 4) * (4 * PER) + word % 4
             for index in tl.static_range(PER):
-                k = element + 4 * index
-                v = tl.load(x_at + k[:, None], mask=(inside & (k < K))[:, None], other=0.0)
+                v = tl.load(x_at + (index * WORDS + word)[:, None], mask=inside[:, None], other=0.0)
                 w = (_float_of(packed, ONE, index, BITS) - 1.5) * scale
                 sums = tl.dot(w.to(v.dtype), v, sums, input_precision="ieee")
     if ROW_SCALED:
         sums *= tl.load(scales + row)[:, None]
     if BIAS:
-        sums += tl.load(bias + row).to(tl.float32)[:, None]
-    at = out + m.to(tl.int64)[None, :] * N + n[:, None]
+        sums += tl.load(bias + row).to(tl.float32)[:, None] * (split == 0).to(tl.float32)
+    at = out + (split * M + m).to(tl.int64)[None, :] * N + n[:, None]
     tl.store(at, sums.to(out.dtype.element_ty), mask=(n < N)[:, None] & (m < M)[None, :])
+
+
+@triton.jit
+def collect(parts, out, SIZE, SPLITS, BLOCK: tl.constexpr):
+    """out[SIZE] = the sum of parts [SPLITS, SIZE]."""
+    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    total = tl.zeros([BLOCK], tl.float32)
+    for split in range(0, SPLITS):
+        total += tl.load(parts + split * SIZE + at, mask=at < SIZE, other=0.0)
+    tl.store(out + at, total.to(out.dtype.element_ty), mask=at < SIZE)
 
 
 @triton.jit

@@ -10,6 +10,8 @@ from thinkaloud.engine.sampling import truncate
 
 CANDIDATES = 64
 "Where no row keeps more tokens by top-k, only so many are looked at."
+_STRETCH = 256
+"Vocabulary entries that are looked at together."
 
 
 def draw_few(logits: Tensor, norms: Tensor, settings: Tensor, top_k: Tensor, noise: Tensor) -> Tensor:
@@ -22,7 +24,7 @@ def draw_few(logits: Tensor, norms: Tensor, settings: Tensor, top_k: Tensor, noi
     bits = scaled.view(torch.int32)
     ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).long()
     ranks = (ordered << 32) | torch.arange(vocabulary - 1, -1, -1, device=logits.device)
-    best = ranks.topk(min(CANDIDATES, vocabulary), dim=1).values
+    best = _highest(ranks, min(CANDIDATES, vocabulary))
     ids = vocabulary - 1 - (best & 0xFFFFFFFF)
     kept = scaled.gather(1, ids)
     rank = torch.arange(ids.shape[1], device=logits.device)
@@ -41,6 +43,17 @@ def draw_sorted(logits: Tensor, norms: Tensor, settings: Tensor, top_k: Tensor, 
     scaled = _scaled(logits, norms, settings)
     kept = truncate(scaled, top_p=settings[:, 1:2], top_k=top_k.unsqueeze(1), min_p=settings[:, 2:3])
     return _crossing(kept.double().softmax(-1).cumsum(-1), noise)
+
+
+def _highest(ranks: Tensor, count: int) -> Tensor:
+    """The `count` highest of each row of whole numbers, all different, from the highest down [B, count].
+
+    They lie in the stretches whose own highest are highest: two small selections instead of one over the vocabulary.
+    """
+    stretches = torch.nn.functional.pad(ranks, (0, -ranks.shape[1] % _STRETCH), value=torch.iinfo(torch.int64).min)
+    stretches = stretches.unflatten(1, (-1, _STRETCH))
+    where = stretches.amax(2).topk(min(count, stretches.shape[1]), dim=1).indices
+    return stretches.gather(1, where.unsqueeze(2).expand(-1, -1, _STRETCH)).flatten(1).topk(count, dim=1).values
 
 
 def _scaled(logits: Tensor, norms: Tensor, settings: Tensor) -> Tensor:
