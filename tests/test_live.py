@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from thinkaloud.base.config import load_settings
@@ -64,6 +64,8 @@ def replies(folder: Path) -> None:
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(-10, 1000)), max_size=600))
+@example([(0.0, 5e-324)])
+@example([(1.0, 2.3e-308)])
 def test_a_sketch_stays_within_its_frame(points: list[tuple[float, float]]) -> None:
     assert len(thinned(points)) <= 150
     drawn = sketch({"a": points}, {"a": "think"}, "x", share=False)

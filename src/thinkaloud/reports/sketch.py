@@ -4,6 +4,7 @@ Knows points, ticks and the page's colours; does not know what is drawn, nor mat
 """
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from html import escape
 
@@ -24,8 +25,8 @@ def thinned(points: Points, most: int = MOST_POINTS) -> list[tuple[float, float]
 
 
 def round_top(value: float) -> float:
-    """The least of 1, 2, 2.5 and 5 times a power of ten that is not below `value`; 1 for nothing."""
-    if not value > 0:
+    """The least of 1, 2, 2.5 and 5 times a power of ten that is not below `value`; 1 for nothing, or next to it."""
+    if not value >= sys.float_info.min:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
     return next(step * power for step in (1.0, 2.0, 2.5, 5.0, 10.0) if step * power >= value * (1 - 1e-9))
