@@ -388,7 +388,7 @@ def tune(minutes: float) -> list[dict[str, Any]]:
                     times[tiles] = gemv_seconds(name, matrix)
                 except (RuntimeError, ValueError) as error:  # tiles that do not fit the machine
                     line(format=format, matrix=name, tiles=tuple(tiles), fails=repr(error)[:80])
-            best = min(times, key=lambda tiles: times[tiles]) if times else default  # noqa: B023
+            best = min(times, key=times.__getitem__) if times else default
             sizes.tuned[key] = best
             if name == "gate_up":
                 sizes.GEMV[format] = best  # for other shapes
@@ -429,7 +429,7 @@ def tune_few(rows: int = 8) -> list[dict[str, Any]]:
                 times[tiles] = seconds_of(lambda: kernels.matmul(x, matrix), 0.02)  # noqa: B023
             except (RuntimeError, ValueError) as error:  # tiles that do not fit the machine
                 line(format=format, rows=rows, tiles=tuple(tiles), fails=repr(error)[:80])
-        best = min(times, key=lambda tiles: times[tiles])  # noqa: B023
+        best = min(times, key=times.__getitem__)
         sizes.FEW_ROWS[format] = best
         micros = {str(tuple(tiles)): round(seconds * 1e6, 1) for tiles, seconds in times.items()}
         expanded = seconds_of(lambda: F.linear(x, kernels.expand(matrix, x.dtype)), 0.05)  # noqa: B023
