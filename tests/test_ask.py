@@ -12,6 +12,7 @@ import pytest
 from thinkaloud.cli.ask import AT_ONCE, alike, voted
 from thinkaloud.cli.main import run
 from thinkaloud.inference import Reply, Usage
+from thinkaloud.inference.defaults import Upbringing
 
 USAGE = Usage(prompt_tokens=3, thinking_tokens=4, forced_tokens=1, answer_tokens=2)
 
@@ -34,6 +35,7 @@ class Oracle:
 
     answers: tuple[str, ...]
     asked: list[tuple[str, int]] = field(default_factory=list)
+    upbringing: Upbringing = Upbringing()
 
     def stream(self, question: str, *, seed: int, **settings: Any) -> Stream:
         self.asked.append((question, seed))

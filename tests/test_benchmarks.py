@@ -342,6 +342,8 @@ def test_what_on_takes(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert {len(one.problems) for one in sets} == {2}
     assert [BOXED in problem.question for problem in sets[-1].problems] == [True, False]
+    (brief,) = chosen([str(own)], instruction="Be brief.")
+    assert [one.question for one in brief.problems] == ["What is 2 + 3?\n\nBe brief.", "Who?\n\nBe brief."]
     with pytest.raises(UserError, match="did you mean gsm8k"):
         chosen(["gsm8"], FIXTURES)
     own.write_text('{"question": "What?"}')

@@ -459,10 +459,28 @@ def test_ask_thinks_aloud_then_answers(talker: Talker, capsys: pytest.CaptureFix
         "temperature": None,
         "seed": 3,
         "max_accuracy_loss": None,
+        "instruction": None,
         "kind": "sums",
     }
     assert run(["ask", "What is 7 + 3?", "--hide-thinking"]) == 0
     assert capsys.readouterr().out == "10\n"
+
+
+@pytest.mark.parametrize("verb", ["ask", "chat"])
+def test_words_behind_each_question_of_training_are_told_and_may_be_left_out(
+    verb: str, talker: Talker, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talker.upbringing = Upbringing(instruction="Be [bold] brief.")
+    for more, told in (([], True), (["--instruction", ""], False), (["--instruction", "Be long."], False)):
+        monkeypatch.setattr("sys.stdin", io.StringIO("What is 7 + 3?\n"))
+        assert run([verb, *more]) == 0
+        assert talker.asked[-1][1]["instruction"] == (more[1] if more else None)
+        assert ("behind each question" in (said := capsys.readouterr().err)) == told
+        assert ("Be [bold] brief.)" in said) == told
+
+
+def test_eval_takes_an_instruction_for_files_of_ones_own_only(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["eval", "--instruction", ""]) == 2 and "give --on FILE" in capsys.readouterr().err
 
 
 def test_ask_reads_stdin_and_gives_json(

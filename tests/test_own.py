@@ -25,8 +25,10 @@ from thinkaloud.cli.evaluate import sealed_of
 from thinkaloud.cli.main import run as command_line
 from thinkaloud.cli.recipes import tell_next
 from thinkaloud.inference import load
+from thinkaloud.inference.asking import instructed
 from thinkaloud.model import load_adapter, load_model, merge_adapter
 from thinkaloud.problems import FAMILIES, Problem, draw
+from thinkaloud.problems.benchmarks.types import BOXED
 from thinkaloud.problems.brought import check
 from thinkaloud.problems.sets import LEAST_DEV, LEAST_TEST, split_brought, split_of
 from thinkaloud.reports import load_run, summarise
@@ -36,7 +38,7 @@ from thinkaloud.text import Message
 from thinkaloud.train import spending
 from thinkaloud.train.adapter import adapted, merged, without
 from thinkaloud.train.batches import Sample, batches
-from thinkaloud.train.brought import brought
+from thinkaloud.train.brought import brought, instruction_of
 from thinkaloud.train.data import demonstrations
 from thinkaloud.train.pace import Pace
 from thinkaloud.train.pipeline import announce, gather, prepare
@@ -116,6 +118,33 @@ def test_what_follows_a_question_can_be_chosen(tmp_path: Path, brought_model: Pa
         )
         prepare(load_settings_of(recipe, tmp_path))
         assert {one.question for one in brought(recipe.run.dir, "train")} <= wanted
+        stage = Stage(recipe.run.dir, recipe, "rl")
+        told = load(stage.finish())
+        asked = next(iter(wanted))
+        own = asked.removesuffix(f"\n\n{instruction}") if instruction else asked
+        assert told.upbringing.instruction == instruction
+        for question, said in ((own, None), (asked, None), (own, instruction), (asked, "")):
+            prompt = told.stream(question, instruction=said, max_tokens=1)
+            assert prompt.prompt_tokens == len(told.template.prompt([Message("user", asked)]))
+            prompt.cancel()
+
+
+def test_words_that_differ_from_problem_to_problem_are_not_remembered(tmp_path: Path, brought_model: Path) -> None:
+    path = problems_file(tmp_path / "mine.jsonl", chains(40))
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for row in rows[::2]:
+        row["verifier"] = "exact"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    recipe = recipe_for(tmp_path / "run", brought_model, path, {"rl": RL})
+    prepare(recipe)
+    assert instruction_of(recipe.run.dir, None) == "" and instruction_of(recipe.run.dir, "Be brief.") == "Be brief."
+
+
+def test_the_first_question_of_a_conversation_is_asked_as_in_training() -> None:
+    turns = [Message("system", "s"), Message("user", "2 + 3?"), Message("assistant", "5"), Message("user", "Why?")]
+    asked = instructed(turns, BOXED)
+    assert [one.content for one in asked] == ["s", f"2 + 3?\n\n{BOXED}", "5", "Why?"]
+    assert instructed(asked, BOXED) == asked and instructed(turns, "") == turns and instructed([], BOXED) == []
 
 
 def load_settings_of(recipe: Recipe, tmp_path: Path) -> Recipe:
@@ -171,7 +200,11 @@ def test_the_trained_model_is_a_whole_checkpoint(tmp_path: Path, brought_model: 
     for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"):
         assert (folder / name).read_bytes() == (brought_model / name).read_bytes()
     theirs, ours = (read_json(one / "config.json") for one in (brought_model, folder))
-    assert ours == theirs and not (folder / "thinkaloud.json").exists()
+    assert ours == theirs and read_json(folder / "thinkaloud.json") == {
+        "families": [],
+        "turns": None,
+        "instruction": BOXED,
+    }
     theirs, ours = (read_json(one / "generation_config.json") for one in (brought_model, folder))
     assert ours == {**theirs, "eos_token_id": sorted(theirs["eos_token_id"])}
     model = load(folder)
@@ -471,6 +504,7 @@ def test_the_commands_of_the_page_run(
         assert command_line([verb, *rest, *extra]) == 0, capsys.readouterr().err
         told[verb] = capsys.readouterr().out
     assert "24 problems (" in told["train"] and "GiB of memory" in told["train"] and "before" in told["train"]
+    assert load("runs/mine").upbringing.instruction == BOXED
     assert "my_problems" in told["eval"] and "runs/mine, sealed test" not in told["ask"]
 
 

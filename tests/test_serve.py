@@ -1,6 +1,7 @@
 """The server asked by OpenAI's own client, and what it says to bodies that are none."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import openai
 import pytest
 
 from serving import QUESTION, Live, random_model
+from thinkaloud.cli.serve import _serve
 from thinkaloud.inference import ReasoningModel, load
 from thinkaloud.problems import draw
 from thinkaloud.rollouts import Sampling, Task
@@ -17,6 +19,7 @@ from thinkaloud.rollouts.verified import kind_of
 from thinkaloud.serve.client import Server
 from thinkaloud.serve.line import Limits
 from thinkaloud.serve.opening import own
+from thinkaloud.serve.running import listen
 
 SHORT = {"thinking_budget": 4}
 CHAINS = "Mia has 7 beads: finds 3, loses 2, buys 5. How many?"
@@ -265,6 +268,26 @@ def test_the_models_tell_what_they_can(bundled: Live) -> None:
         client.models.retrieve("gpt")
     with pytest.raises(openai.NotFoundError, match="does not exist here"):
         client.chat.completions.create(model="gpt", messages=QUESTION)
+
+
+def test_a_model_is_asked_what_was_sent_and_its_instruction_is_told(
+    live: Live, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taught = Path(shutil.copytree(folder, tmp_path / "taught"))
+    (taught / "thinkaloud.json").write_text(json.dumps({"instruction": "Blue 9"}))
+    model, ask = load(taught), {"messages": QUESTION, "max_tokens": 2}
+    assert (
+        model.ask(QUESTION, max_tokens=2).usage.prompt_tokens
+        > model.ask(QUESTION, max_tokens=2, instruction="").usage.prompt_tokens
+    )
+    with Live(own(model, "taught", limits=Limits())) as other:
+        assert post(other, ask).json()["usage"]["prompt_tokens"] == post(live, ask).json()["usage"]["prompt_tokens"]
+        (told,) = other.client().models.list().data
+        assert told.thinkaloud["instruction"] == "Blue 9"
+        monkeypatch.setattr("thinkaloud.serve.running.run", lambda *given: None)
+        with listen("127.0.0.1", 0) as listener:
+            _serve(other.service, listener, None)
+    assert "clients must send them: Blue 9)" in capsys.readouterr().err
 
 
 FAULTS = [

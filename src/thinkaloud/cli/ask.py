@@ -19,6 +19,7 @@ from thinkaloud.cli.talk import (
     ContextOption,
     Effort,
     HideThinking,
+    InstructionOption,
     MaxTokens,
     ModelOption,
     QuantizeOption,
@@ -26,6 +27,7 @@ from thinkaloud.cli.talk import (
     Temperature,
     chosen_model,
     speak,
+    tell_instruction,
 )
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ def ask(
     abstain_below: Annotated[
         float | None, typer.Option(help="With --verify: keep an answer back whose confidence is below this.")
     ] = None,
+    instruction: InstructionOption = None,
     hide_thinking: HideThinking = False,
     adapter: AdapterOption = None,
     context: ContextOption = None,
@@ -87,12 +90,15 @@ def ask(
         raise UserError("--abstain-below goes with --verify: give both, or leave it out")
     questions = [_question(text)] if file is None else _questions(file)
     opened = open_model(chosen_model(None, model), adapter=adapter, context=context, quantize=quantize, cache=cache)
+    if instruction is None and opened.upbringing.instruction:
+        tell_instruction(opened.upbringing.instruction, "as here; --instruction '' leaves them out")
     settings: AskSettings = {
         "effort": effort,
         "thinking_budget": budget,
         "max_tokens": max_tokens,
         "temperature": temperature,
         "max_accuracy_loss": max_accuracy_loss,
+        "instruction": instruction,
     }
     if verified:
         for question in questions:

@@ -16,6 +16,7 @@ from thinkaloud.cli.talk import (
     ContextOption,
     Effort,
     HideThinking,
+    InstructionOption,
     MaxTokens,
     ModelArgument,
     ModelOption,
@@ -24,6 +25,7 @@ from thinkaloud.cli.talk import (
     Temperature,
     chosen_model,
     speak,
+    tell_instruction,
 )
 
 EXAMPLES, WIDTH = 12, 68
@@ -48,6 +50,7 @@ def chat(
     max_tokens: MaxTokens = None,
     temperature: Temperature = None,
     seed: Seed = 0,
+    instruction: InstructionOption = None,
     hide_thinking: HideThinking = False,
     adapter: AdapterOption = None,
     context: ContextOption = None,
@@ -67,6 +70,10 @@ def chat(
             import readline  # noqa: F401  (gives input() its arrow keys)
         say(f"{talker.path}: type a question, /help or /exit", "dim")
         greet(talker.upbringing.families, single=talker.upbringing.turns == 1)
+    if instruction is None and talker.upbringing.instruction:
+        tell_instruction(
+            talker.upbringing.instruction, "as here behind the first one; --instruction '' leaves them out"
+        )
     conversation: list[Message] = []
     wishes: dict[str, Any] = {"effort": effort, "thinking_budget": budget, "history": "tools", "thought": ""}
     turn = 0
@@ -85,6 +92,7 @@ def chat(
                 stream = talker.stream(
                     asked,
                     **wishes,
+                    instruction=instruction,
                     max_tokens=max_tokens,
                     temperature=temperature,
                     seed=seed + turn,

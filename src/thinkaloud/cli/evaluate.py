@@ -48,6 +48,12 @@ def evaluate(
     ] = None,
     count: Annotated[int, typer.Option(min=1, help="Test problems of each family.")] = 200,
     samples: Annotated[int, typer.Option(min=1, help="Replies a problem; several add majority vote and pass@k.")] = 1,
+    instruction: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT", help="What follows each question of your own files; by default its verifier's wish."
+        ),
+    ] = None,
     budget: Annotated[int | None, typer.Option(min=0, help="Most tokens of the thought.")] = None,
     budgets: Annotated[
         str | None, typer.Option(help="Several of them, by commas; none is no limit: 64,256,none.")
@@ -84,8 +90,12 @@ def evaluate(
 
     if on is not None and family:
         raise UserError("--on and --family are both given: put the family into --on")
+    if instruction is not None and on is None:
+        raise UserError("--instruction is for files of your own, and none is named: give --on FILE, or leave it out")
     limits = _budgets(budget, budgets)
-    sets = [] if on is None else chosen(_split(on), data, limit=limit, count=count, offline=offline)
+    sets: list[ProblemSet] = []
+    if on is not None:
+        sets = chosen(_split(on), data, limit=limit, count=count, instruction=instruction, offline=offline)
     named = chosen_model(model, model_option)
     wish = Sampling(thinking=thinking, samples=samples, max_tokens=FAMILY_TOKENS, temperature=FAMILY_TEMPERATURE)
     if named is not None and named.startswith(("http://", "https://")):

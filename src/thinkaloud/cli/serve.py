@@ -21,6 +21,7 @@ from thinkaloud.cli.talk import (
     ModelOption,
     QuantizeOption,
     chosen_model,
+    tell_instruction,
 )
 
 if TYPE_CHECKING:
@@ -123,6 +124,8 @@ def _serve(service: "Service", listener: socket, runs: Path | None) -> None:
             "" if service.gate.locked else ", WITHOUT a key (--api-key asks for one)"
         )
     err().print(words, style="dim", soft_wrap=True)
+    if service.about["instruction"]:
+        tell_instruction(service.about["instruction"], "clients must send them")
     run(build(service, runs), service, listener)
 
 

@@ -8,6 +8,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.text import Text
 
 from thinkaloud.base.errors import UserError
 from thinkaloud.cli.console import clean, err, out
@@ -46,6 +47,14 @@ Temperature = Annotated[
     typer.Option(min=0.0, help="Randomness; 0 takes the likeliest token; the model's own wish by default."),
 ]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same reply.")]
+InstructionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--instruction",
+        metavar="TEXT",
+        help="What follows the first question; by default what the model was trained with, '' for nothing.",
+    ),
+]
 HideThinking = Annotated[bool, typer.Option("--hide-thinking", help="Show the answer only.")]
 
 
@@ -54,6 +63,12 @@ def chosen_model(positional: str | None, option: str | None) -> str | None:
     if positional is not None and option is not None and positional != option:
         raise UserError(f"two models are named, {positional} and {option}: name one")
     return positional if positional is not None else option
+
+
+def tell_instruction(instruction: str, words: str) -> None:
+    """Say which words followed each question that a model was trained on, and what becomes of them here."""
+    told = Text(clean(f"(it was trained with these words behind each question, {words}: {instruction})"), style="dim")
+    err().print(told, soft_wrap=True)
 
 
 HINT = "(a: answer now, f: add a fact, +: think on, p: pause; Ctrl-C: answer now, twice: leave)"

@@ -1,9 +1,11 @@
 """What may be asked of a loaded model, and in which words. Knows names and shares; doesn't know: engines, models."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypedDict
 
 from thinkaloud.text import Message
+from thinkaloud.text.messages import followed
 from thinkaloud.text.template import History, Tool
 
 EFFORTS: dict[str, float | None] = {"off": 0.0, "low": 1 / 8, "medium": 1 / 2, "high": None}
@@ -37,6 +39,7 @@ class AskSettings(TypedDict, total=False):
     parallel: bool
     schema: Mapping[str, Any] | None
     history: History
+    instruction: str | None
     thought: str
     bias: Mapping[int, float] | None
     logprobs: bool
@@ -49,3 +52,12 @@ def conversation_of(messages: Conversation) -> list[Message]:
     if isinstance(messages, str):
         return [Message("user", messages)]
     return [message if isinstance(message, Message) else Message.from_dict(message) for message in messages]
+
+
+def instructed(messages: list[Message], instruction: str) -> list[Message]:
+    """The conversation with an instruction behind its first question, unless that ends with it already."""
+    place = next((place for place, message in enumerate(messages) if message.role == "user"), None)
+    if place is None or messages[place].content.rstrip().endswith(instruction):
+        return messages
+    first = replace(messages[place], content=followed(messages[place].content, instruction))
+    return [*messages[:place], first, *messages[place + 1 :]]

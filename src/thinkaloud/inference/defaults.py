@@ -62,18 +62,24 @@ def defaults_of(folder: Path) -> Defaults:
 
 @dataclass(frozen=True, kw_only=True)
 class Upbringing:
-    """What a model of ours was taught; nothing is known of others."""
+    """What a model was taught by us; nothing is known of others."""
 
     families: tuple[str, ...] = ()
     "families of problems that it learnt; empty if not known"
     turns: int | None = None
     "questions a conversation that it has seen; None if not known"
+    instruction: str = ""
+    "what followed each question of the user's own that it was last trained on; empty for nothing"
 
 
 def upbringing_of(folder: Path) -> Upbringing:
     """What the training of the checkpoint in `folder` noted in thinkaloud.json."""
     file = read_json(folder / "thinkaloud.json")
-    return Upbringing(families=tuple(file.get("families", ())), turns=file.get("turns"))
+    return Upbringing(
+        families=tuple(file.get("families", ())),
+        turns=file.get("turns"),
+        instruction=str(file.get("instruction") or ""),
+    )
 
 
 def end_ids(folder: Path, vocabulary: int) -> frozenset[int]:

@@ -11,7 +11,15 @@ from weakref import WeakValueDictionary
 
 from thinkaloud.base.errors import UserError
 from thinkaloud.engine import Completion, Engine, Progress, Request
-from thinkaloud.inference.asking import ANSWER_FLOOR, EFFORTS, SOFT_FROM, AskSettings, Conversation, conversation_of
+from thinkaloud.inference.asking import (
+    ANSWER_FLOOR,
+    EFFORTS,
+    SOFT_FROM,
+    AskSettings,
+    Conversation,
+    conversation_of,
+    instructed,
+)
 from thinkaloud.inference.calibration import ExitRule, calibration_of
 from thinkaloud.inference.defaults import defaults_of, end_ids, upbringing_of
 from thinkaloud.inference.exiting import ExitingStream
@@ -93,6 +101,7 @@ class ReasoningModel:
         parallel: bool = True,
         schema: Mapping[str, Any] | None = None,
         history: History = "tools",
+        instruction: str | None = None,
         thought: str = "",
         bias: Mapping[int, float] | None = None,
         logprobs: bool = False,
@@ -109,12 +118,13 @@ class ReasoningModel:
         these strings. `tool_choice` is auto, none, required or the name of the one tool to call, and without
         `parallel` the reply ends with its first call; `schema` is the JSON Schema that the answer must fit: {} for any
         JSON object. `history` says which earlier thoughts the model sees: drop (none), tools (those of a running tool
-        loop) or keep (all). `thought` is a beginning of the thought to go on from. `bias` is added to the logits of
-        ids. `logprobs` fills `Reply.tokens`, each with the `top_logprobs` likeliest ids at its place. `careful`: the
-        thought is closed at the end of a sentence where its budget runs out, taken back where it goes round in circles,
-        and always followed by an answer; off, as in training and evaluation, the budget alone cuts it. What is None is
-        the checkpoint's own wish, `self.defaults`. Raises UserError for unknown settings and for a conversation that
-        does not fit.
+        loop) or keep (all). `instruction` follows the first question: by default what followed each question that the
+        model was trained on, `self.upbringing.instruction`; an empty one says nothing. `thought` is a beginning of the
+        thought to go on from. `bias` is added to the logits of ids. `logprobs` fills `Reply.tokens`, each with the
+        `top_logprobs` likeliest ids at its place. `careful`: the thought is closed at the end of a sentence where its
+        budget runs out, taken back where it goes round in circles, and always followed by an answer; off, as in
+        training and evaluation, the budget alone cuts it. What is None is the checkpoint's own wish, `self.defaults`.
+        Raises UserError for unknown settings and for a conversation that does not fit.
         """
         if effort not in EFFORTS:
             raise UserError(f"effort {effort!r} is unknown: choose one of {', '.join(EFFORTS)}")
@@ -123,7 +133,9 @@ class ReasoningModel:
         sampling = replace(self.defaults, **{name: value for name, value in given.items() if value is not None})
         thinking = effort != "off"
         shown = tools if tool_choice != "none" else None
-        prompt = self.template.prompt(conversation_of(messages), thinking=thinking, tools=shown, history=history)
+        behind = self.upbringing.instruction if instruction is None else instruction
+        turns = instructed(conversation_of(messages), behind)
+        prompt = self.template.prompt(turns, thinking=thinking, tools=shown, history=history)
         begun = self.template.begin_thought(thought, thinking=thinking) if thought else []
         room = self.config.max_position_embeddings - len(prompt) - len(begun)
         room -= len(self.template.policy(thinking=thinking).forced_close)

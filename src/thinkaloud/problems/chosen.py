@@ -14,7 +14,7 @@ from thinkaloud.problems.benchmarks.types import asked
 from thinkaloud.problems.families import FAMILIES
 from thinkaloud.problems.sets import draw
 from thinkaloud.problems.types import Problem, ProblemSet
-from thinkaloud.text.messages import Message
+from thinkaloud.text.messages import Message, followed
 
 SEALED_SEED = 0
 "Seed of the drawn problems: always the same ones, those that a run is measured on."
@@ -32,15 +32,19 @@ def chosen(
     *,
     limit: int | None = None,
     count: int = 200,
+    instruction: str | None = None,
     offline: bool = False,
 ) -> list[ProblemSet]:
-    """The sets of these names, each once. `limit` keeps a set's first problems, `count` is how many a family draws."""
+    """The sets of these names, each once. `limit` keeps a set's first problems, `count` is how many a family draws.
+
+    `instruction` is for files that a user brings, as for `as_asked`.
+    """
     found: dict[str, ProblemSet] = {}
     for name in names:
         if name in FAMILIES:
             found[name] = drawn(name, count if limit is None else min(count, limit))
         elif name.lower().endswith((".jsonl", ".csv")):
-            found[name] = own(Path(name), limit)
+            found[name] = own(Path(name), limit, instruction)
         else:
             for one in _named(name):
                 found[one] = benchmarks.load(one, folder, limit=limit, offline=offline)
@@ -58,13 +62,13 @@ def _named(name: str) -> tuple[str, ...]:
     return benchmarks.named(name)
 
 
-def own(path: Path, limit: int | None) -> ProblemSet:
-    """A user's file, whose problems must all be sound."""
+def own(path: Path, limit: int | None, instruction: str | None = None) -> ProblemSet:
+    """A user's file, whose problems must all be sound. `instruction` as for `as_asked`."""
     report = brought.check(path)
     if report.faults or not report.problems:
         raise UserError(f"{path} has faults: `thinkaloud problems check {path}` names each with its fix")
     name = called(path)
-    problems = tuple(as_asked(one, name) for one in report.problems[:limit])
+    problems = tuple(as_asked(one, name, instruction) for one in report.problems[:limit])
     return ProblemSet(name=name, problems=problems, source=str(path), licence="yours")
 
 
@@ -79,8 +83,5 @@ def as_asked(problem: Problem, name: str, instruction: str | None = None) -> Pro
     `instruction` None is what its kind of verifier asks for; an empty one says nothing.
     """
     question = problem.question
-    if instruction is None:
-        question = asked(question, problem.verifier)
-    elif instruction:
-        question = f"{question}\n\n{instruction}"
+    question = asked(question, problem.verifier) if instruction is None else followed(question, instruction)
     return replace(problem, family=name, messages=(Message(role="user", content=question),))

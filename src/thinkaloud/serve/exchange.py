@@ -29,9 +29,9 @@ class Wish:
     "whether the prompt's own tokens are told too, with their log-probs"
 
     def open(self, model: ReasoningModel) -> ReplyStream:
-        """Ask a model of ours. UserError for what it can't take."""
+        """Ask a model of ours just what was sent. UserError for what it can't take."""
         if self.prompt is None:
-            return model.stream(self.messages, **self.settings)
+            return model.stream(self.messages, instruction="", **self.settings)
         return model.go_on(self.prompt, **self.settings)
 
 

@@ -94,4 +94,5 @@ def _about(upbringing: Upbringing, defaults: Defaults, context: int) -> dict[str
     """What the page is told: what the model was taught, with a question of each, and what it can hold."""
     known = [name for name in upbringing.families if name in FAMILIES]
     families = [{"name": name, "example": draw(name, "test", 1, 7)[0].question} for name in known]
-    return {"families": families, "turns": upbringing.turns, "context": context, "max_tokens": defaults.max_tokens}
+    taught = {"families": families, "turns": upbringing.turns, "instruction": upbringing.instruction}
+    return {**taught, "context": context, "max_tokens": defaults.max_tokens}

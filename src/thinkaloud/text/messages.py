@@ -16,6 +16,11 @@ _SAME_ROLE = {"developer": "system", "function": "tool"}
 _THINKING_FIELDS = ("reasoning_content", "reasoning", "thinking")
 
 
+def followed(question: str, instruction: str) -> str:
+    """A question with an instruction behind it, as prompts have it; an empty one says nothing."""
+    return f"{question}\n\n{instruction}" if instruction else question
+
+
 @dataclass(frozen=True)
 class ToolCall:
     """A model's wish to run a tool: `ToolCall("add", {"a": 1, "b": 2})`."""

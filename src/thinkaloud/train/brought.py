@@ -10,6 +10,7 @@ from typing import Any
 from thinkaloud.base.errors import UserError
 from thinkaloud.base.run import read_json, write_json
 from thinkaloud.problems import Problem
+from thinkaloud.problems.benchmarks.types import PROMPTS
 from thinkaloud.problems.brought import check
 from thinkaloud.problems.chosen import as_asked, called
 from thinkaloud.problems.sets import Split, split_brought
@@ -62,6 +63,14 @@ def kept(run: Path) -> Brought:
     for row in file["problems"]:
         splits[row.pop("split")].append(Problem(messages=(Message(role="user", content=row.pop("question")),), **row))
     return Brought(splits=splits, faults=tuple(file["faults"]))
+
+
+def instruction_of(run: Path, instruction: str | None) -> str:
+    """What followed each question of the run; nothing where its kinds of verifiers ask for different things."""
+    if instruction is not None:
+        return instruction
+    asked = {PROMPTS.get(problem.verifier, "") for problem in brought(run, "train")}
+    return asked.pop() if len(asked) == 1 else ""
 
 
 def brought(run: Path, split: Split) -> list[Problem]:

@@ -17,6 +17,7 @@ from thinkaloud.model.weights import as_published
 from thinkaloud.reports.findings import START
 from thinkaloud.rollouts.collect import noise_seed
 from thinkaloud.text import ChatTemplate, Tokenizer
+from thinkaloud.train.brought import instruction_of
 from thinkaloud.train.data import tokenizer_of
 from thinkaloud.train.recipe import Recipe
 
@@ -108,5 +109,7 @@ def save_trained(model: Transformer, template: ChatTemplate, folder: Path, recip
     keep_published(source, folder, template, str(model.head.dtype).removeprefix("torch."))
     before = upbringing_of(source)
     families = list(dict.fromkeys([*before.families, *known]))
-    if families:
-        write_json(folder / "thinkaloud.json", {"families": families, "turns": before.turns})
+    instruction = "" if recipe.problems is None else instruction_of(recipe.run.dir, recipe.instruction)
+    if families or instruction:
+        noted = {"families": families, "turns": before.turns, "instruction": instruction}
+        write_json(folder / "thinkaloud.json", noted)

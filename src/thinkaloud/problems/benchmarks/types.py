@@ -11,7 +11,7 @@ from typing import Any
 
 from thinkaloud.problems.benchmarks.files import Row, rows
 from thinkaloud.problems.types import Problem
-from thinkaloud.text.messages import Message
+from thinkaloud.text.messages import Message, followed
 
 BOXED = "Please reason step by step, and put your final answer within \\boxed{}."
 LETTER = 'Please show your choice in the `answer` field with only the choice letter, e.g., `"answer": "C"`.'
@@ -73,7 +73,7 @@ def canonical(question: str) -> str:
 
 def asked(question: str, kind: str) -> str:
     """A question with what its kind of verifier asks for."""
-    return f"{question}\n\n{PROMPTS[kind]}" if kind in PROMPTS else question
+    return followed(question, PROMPTS.get(kind, ""))
 
 
 def problem_of(name: str, number: int, item: Item) -> Problem:
