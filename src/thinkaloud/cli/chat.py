@@ -98,7 +98,9 @@ def chat(
                     seed=seed + turn,
                 )
             except UserError as error:
-                complain(f"{error}" + (" (/new begins a new conversation)" if conversation else ""))
+                cure = " (/new begins a new conversation)" if conversation else ""
+                complain(f"{error}{cure}" + (" (what /add gave is forgotten)" if wishes["thought"] else ""))
+                wishes["thought"] = ""  # or every line from here on would meet the same fault
                 continue
             wishes["thought"] = ""
             reply, interrupted = speak(stream, hide_thinking=hide_thinking, hint=turn == 0)
@@ -121,6 +123,8 @@ def _wish(line: str, wishes: dict[str, Any]) -> None:
         complain(f"{command} {value or '(nothing)'} is unknown: choose one of {', '.join(known[command])}")
     elif command in known:
         wishes[command[1:]] = value
+    elif command == "/add" and wishes["effort"] == "off":
+        complain("with effort off there is no thought to begin: choose another effort, as in /effort low")
     elif command == "/add":
         wishes["thought"] += f"{value}\n" if value else ""
     elif value and not value.isdecimal():
