@@ -29,7 +29,7 @@ from thinkaloud.cli.console import CONTROL, clean, duration, resumable, say_json
 from thinkaloud.cli.keys import Keys
 from thinkaloud.cli.main import VERBS, run
 from thinkaloud.cli.recipes import find_recipe, watch
-from thinkaloud.cli.talk import _obey
+from thinkaloud.cli.talk import MORE, _obey
 from thinkaloud.inference import Reply, Usage
 from thinkaloud.inference.defaults import Upbringing
 from thinkaloud.inference.hub import BUNDLED
@@ -437,6 +437,8 @@ class Talker:
     def stream(self, messages: Any, **settings: Any) -> Stream:
         if any("long" in message.content for message in messages if isinstance(message, Message)):
             raise UserError("the conversation does not fit: shorten it")
+        if settings.get("thought") and settings["effort"] == "off":
+            raise UserError("there is no thought to begin: this prompt leaves no room for one")
         self.asked.append((messages, settings))
         return Stream(PIECES, self.interrupt, self.thinking)
 
@@ -532,6 +534,18 @@ def test_chat_takes_wishes_for_the_next_thought(
     assert "'x' makes no sense" in said and "/effort x is unknown" in said
 
 
+def test_a_beginning_of_a_thought_that_cannot_be_is_refused_once(
+    talker: Talker, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = ["/effort off", "/add so far", "one", "/effort low", "/add so far", "/effort off", "two", "three"]
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines)))
+    assert run(["chat"]) == 0
+    assert [messages[-1].content for messages, _ in talker.asked] == ["one", "three"]
+    said = capsys.readouterr().err
+    assert said.count("with effort off there is no thought") == 1
+    assert said.count("there is no thought to begin: this prompt") == 1 == said.count("/add gave is forgotten")
+
+
 @pytest.mark.parametrize("ended_by", ["p", "x", "Ctrl-C"])
 def test_any_key_ends_a_pause(ended_by: str, capsys: pytest.CaptureFixture[str]) -> None:
     interrupted, waited = Event(), []
@@ -546,6 +560,20 @@ def test_any_key_ends_a_pause(ended_by: str, capsys: pytest.CaptureFixture[str])
 
     _obey(cast(Any, Stream([])), Pressed(None), interrupted)
     assert len(waited) == 4
+
+
+def test_a_plus_that_finds_no_room_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    class Plus(Keys):
+        def pressed(self, wait: float = 0.0) -> str:
+            return "+"
+
+    class Full(Stream):
+        def think_on(self, tokens: int) -> bool:
+            return tokens <= room
+
+    for room in (MORE, MORE - 1):
+        _obey(cast(Any, Full([])), Plus(None), Event())
+        assert ("no room to think on" in capsys.readouterr().err) == (room < MORE)
 
 
 @pytest.mark.parametrize(

@@ -345,13 +345,13 @@ def test_stop_strings_cut_the_answer_exactly_and_not_the_thought(model: Reasonin
 
 
 def test_wishes_while_it_thinks(model: ReasoningModel) -> None:
-    settings = {"temperature": 1.0, "max_tokens": 60, "effort": "high"}
+    settings = {"temperature": 1.0, "max_tokens": 60, "thinking_budget": 20}
     stream = model.stream(QUESTION, **settings)  # type: ignore[arg-type]
     next(stream)
     assert stream.add(" AB é") and stream.pause()
     with pytest.raises(UserError, match="resume"):
         list(stream)
-    assert stream.resume() and stream.think_on(3)
+    assert stream.resume() and stream.think_on(3) and stream.think_on(1000) and not stream.think_on(1)
     for _ in range(12):
         model.advance()
     assert stream.answer_now()

@@ -302,7 +302,7 @@ def test_a_thought_is_led_from_outside(live: Live, model: ReasoningModel) -> Non
         assert answer.status_code == 200 and answer.json()["id"] == identifier
         return bool(answer.json()["done"])
 
-    ask = body(model, 2500, stream=True, reasoning_effort="high", seed=7)
+    ask = body(model, 2500, stream=True, thinking_budget=2400, seed=7)
     ask["logit_bias"][str(model.template.markup.think_close)] = -100
     with httpx2.stream("POST", url, json=ask, timeout=60) as answer:
         lines = (line[5:] for line in answer.iter_lines() if line.startswith("data:"))
@@ -310,6 +310,7 @@ def test_a_thought_is_led_from_outside(live: Live, model: ReasoningModel) -> Non
         assert not control("chatcmpl-none", "answer_now")
         assert control(identifier, "pause") and control(identifier, "resume")
         assert control(identifier, "add", text="Red Red Blue") and control(identifier, "think_on", tokens=5)
+        assert control(identifier, "think_on", tokens=1000) and not control(identifier, "think_on", tokens=5)
         assert control(identifier, "answer_now", index=0)
         assert not control(identifier, "answer_now", index=1)
         choices = []

@@ -188,9 +188,10 @@ def test_a_thought_is_led_there_too(folder: Path) -> None:
         with httpx2.stream("POST", live.url + "/chat/completions", json=asked) as answer:
             lines = (line[5:] for line in answer.iter_lines() if line.startswith("data:"))
             identifier = json.loads(next(lines))["id"]
-            for action in ("add", "answer_now"):
-                body = {"id": identifier, "action": action, "text": "Red"}
-                assert httpx2.post(live.url + "/chat/completions/control", json=body).json()["done"]
+            wishes = [("think_on", True), ("think_on", False), ("add", True), ("answer_now", True)]
+            for action, done in wishes:
+                body = {"id": identifier, "action": action, "text": "Red", "tokens": 90}
+                assert httpx2.post(live.url + "/chat/completions/control", json=body).json()["done"] == done
             gate.set()
             choices = [one for line in lines if "[DONE]" not in line for one in json.loads(line)["choices"]]
     thought = "".join(one["delta"].get("reasoning_content", "") for one in choices)

@@ -163,7 +163,10 @@ def test_thinking_on_is_a_larger_budget(make: Make, when: int) -> None:
     assert engine.extend(handle, 7)
     same(finish(engine)[handle], make().generate([a_request(budget=12)])[0])
     handle = engine.submit(a_request(budget=5))
-    assert engine.extend(handle, 1000)
+    assert engine.extend(handle, 1000) and not engine.extend(handle, 1), "max_tokens leave no more room"
+    same(finish(engine)[handle], make().generate([a_request(budget=None)])[0])
+    handle = engine.submit(a_request(budget=None))
+    assert not engine.extend(handle, 7), "it may take all that there is"
     same(finish(engine)[handle], make().generate([a_request(budget=None)])[0])
 
 

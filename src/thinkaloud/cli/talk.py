@@ -118,8 +118,10 @@ def _obey(stream: "ReplyStream", pressed: Keys, interrupted: Event) -> None:
             key = pressed.pressed(0.2)
     if key == "a":
         stream.answer_now()
-    elif key == "+":
-        stream.think_on(MORE)
+    elif key == "+" and not stream.think_on(MORE):
+        err().print(
+            "\n(no room to think on: its thought is over, or may take all that --max-tokens leaves)", style="dim"
+        )
     elif key == "f":
         fact = pressed.line("\nfact: ")
         if fact and not stream.add(fact):

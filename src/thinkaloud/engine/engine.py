@@ -185,7 +185,10 @@ class Engine:
         return self._steer(row)
 
     def extend(self, handle: int, tokens: int) -> bool:
-        """Let the thought take so many more tokens, as far as `max_tokens` and the answer's own leave room."""
+        """Let the thought take so many more tokens, as far as `max_tokens` and the answer's own leave room.
+
+        False where they leave none.
+        """
         row = self._find(handle)
         return row is not None and row.extend(tokens) and self._steer(row)
 

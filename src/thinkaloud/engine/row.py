@@ -115,14 +115,15 @@ class Row:
         self.forced.extendleft(reversed(ids))
 
     def extend(self, tokens: int) -> bool:
-        """Let the thought take more tokens, as far as the answer's own leave room."""
+        """Let the thought take more tokens, as far as the answer's own leave room; false where they leave none."""
         policy = self.request.policy
         if policy is None or self.phase != _FREE:
             return False
         room = self.request.max_tokens - self.drawn + self.thought - max(policy.answer_floor, 1)
-        self.budget = max(self.budget, min(self.budget + tokens, room))
+        more = min(tokens, room - self.budget)
+        self.budget += max(0, more)
         self._settle()
-        return True
+        return more > 0
 
     # --- its tokens ---
 

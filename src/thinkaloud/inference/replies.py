@@ -167,7 +167,7 @@ class ReplyStream(Iterator[Piece]):
         return self._model.engine.insert(self.handle, tokenizer.encode(f"{'' if new_line else chr(10)}{text}\n"))
 
     def think_on(self, tokens: int) -> bool:
-        """Let the thought take so many more tokens, as far as max_tokens leave room."""
+        """Let the thought take so many more tokens, as far as max_tokens leave room; false where they leave none."""
         if tokens < 1:
             raise UserError(f"{tokens} more tokens of thought make no sense: give 1 or more")
         return self._model.engine.extend(self.handle, tokens)

@@ -82,6 +82,8 @@ class Course:
         elif action == "answer_now":
             self._answer_now = True
         elif action == "think_on":
+            if self._budget >= self._room:
+                return False
             self._budget = min(self._budget + (tokens or 1), self._room)
         else:
             self._force(self._tokenizer.encode(f"\n{text}\n"))
