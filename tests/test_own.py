@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -409,6 +410,28 @@ def test_what_cannot_fit_is_refused_with_cures(
     long = recipe_for(tmp_path / "run", brought_model, file, {"rl": {**RL, "max_tokens": 510}})
     with pytest.raises(UserError, match="longer than the model's 512 positions"):
         announce(long)
+
+
+@pytest.mark.parametrize("split", ["train", "dev", "test"])
+def test_a_problem_too_long_for_the_model_is_told_before_anything_is_spent(
+    tmp_path: Path, brought_model: Path, split: str
+) -> None:
+    short, path = chains(40), tmp_path / "mine.jsonl"
+    for number in range(99):
+        long = replace(short[-1], messages=(Message("user", "Mia has 7 beads. " * 100 + f"{number}?"),))
+        splits = split_brought(check(problems_file(path, [*short, long])).problems)
+        if any(f"{number}?" in one.question and len(one.question) > 1000 for one in splits[split]):
+            break
+    recipe = recipe_for(tmp_path / "run", brought_model, path, {"rl": RL}, evaluation={"test": 40, "dev": 40})
+    kind = {"train": "problem", "dev": "dev problem", "test": "test problem"}[split]
+    words = rf"stage rl: {kind} .*Mia has 7 beads.*\) has a prompt of \d{{3,}} tokens, .*512 positions: "
+    if split == "test":  # measured all the same
+        (line,) = [one for one in announce(recipe) if "512 positions" in one]
+        assert re.match(words + "such replies end sooner", line)
+        return
+    with pytest.raises(UserError, match=words + "lower max_tokens"):
+        announce(recipe)
+    assert not (tmp_path / "run" / "recipe.toml").exists()
 
 
 PEAK = """

@@ -6,6 +6,7 @@ Knows: shapes, settings, how PyTorch and the engine keep what they work on. Does
 import math
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,10 +16,11 @@ from thinkaloud.base.errors import UserError
 from thinkaloud.engine import can_quantise
 from thinkaloud.model import ModelConfig
 from thinkaloud.model.memory import cache_bytes, free_memory, parameter_shapes, weight_bytes, weight_count
+from thinkaloud.problems import Problem
 from thinkaloud.text import ChatTemplate
 from thinkaloud.train.brought import kept
 from thinkaloud.train.checkpoints import KEPT
-from thinkaloud.train.data import demonstrations, families_of, train_problems
+from thinkaloud.train.data import demonstrations, families_of, guarded, held_out, train_problems
 from thinkaloud.train.recipe import Recipe
 from thinkaloud.train.rft import PROBLEMS_A_STEP
 from thinkaloud.train.stages import DistilSettings, RftSettings, RlSettings, SftSettings, StageSettings
@@ -38,6 +40,7 @@ SHOWN = 40
 "Characters of a question that name it."
 LOOKED_AT = 64
 "Problems whose prompts are measured: the longest by their characters."
+SHORTER = "lower max_tokens, or leave the longest problems out"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,8 +154,7 @@ def lengths_of(recipe: Recipe, stage: StageSettings, template: ChatTemplate) -> 
         shown = demonstrations(looked, template, ways, thinking=stage.thinking, seed=recipe.run.seed)
         replies += [sum(sample.mask) for sample in shown]
     longest = looked[prompts.index(max(prompts))]
-    whose = f"{longest.id} ({longest.question[:SHOWN]!r})"
-    return Lengths(shortest=min(prompts), prompt=max(prompts), whose=whose, reply=max(replies))
+    return Lengths(shortest=min(prompts), prompt=max(prompts), whose=_whose(longest), reply=max(replies))
 
 
 def needs_of(recipe: Recipe) -> dict[str, Need]:
@@ -162,14 +164,56 @@ def needs_of(recipe: Recipe) -> dict[str, Need]:
     needs = {}
     for name, stage in recipe.stages.items():
         lengths = lengths_of(recipe, stage, template)
-        if lengths.longest > config.max_position_embeddings:
-            raise UserError(
-                f"stage {name}: problem {lengths.whose} has a prompt of {lengths.prompt} tokens, and with a reply of "
-                f"{lengths.reply} it is longer than the model's {config.max_position_embeddings} positions: lower "
-                "max_tokens, or leave the longest problems out"
-            )
+        fault = _too_long(f"stage {name}: problem {lengths.whose}", lengths.prompt, lengths.reply, config)
+        if fault:
+            raise UserError(f"{fault}: {SHORTER}")
         needs[name] = need_of(recipe, stage, config, lengths)
     return needs
+
+
+def _too_long(whose: str, prompt: int, reply: int, config: ModelConfig) -> str:
+    """What is wrong with a problem that leaves no room for a reply; empty where it leaves enough."""
+    if prompt + reply <= config.max_position_embeddings:
+        return ""
+    return (
+        f"{whose} has a prompt of {prompt} tokens, and with a reply of {reply} it is longer than the model's "
+        f"{config.max_position_embeddings} positions"
+    )
+
+
+def too_long_to_measure(recipe: Recipe) -> Iterator[str]:
+    """Says which test problems leave no room for a whole reply; UserError for a problem asked while a stage is trained.
+
+    Of each stage and split the longest problem, among the longest by their characters; of families among the first.
+    """
+    template = template_of(recipe)
+    config = config_of(recipe, template.tokenizer.vocab_size)
+    settings = recipe.evaluation
+    most = sys.maxsize if recipe.problems is not None else LOOKED_AT * len(recipe.families)
+    for name, stage in recipe.stages.items():
+        test = held_out(recipe, "test", min(settings.test, most), stage)
+        beyond = held_out(recipe, "test", min(settings.beyond, most), stage, beyond=True)
+        asked = {
+            "dev": (held_out(recipe, "dev", min(settings.dev, most), stage), stage.max_tokens),
+            "guarded": (guarded(recipe, stage), (stage.guard and stage.guard.max_tokens) or stage.max_tokens),
+            "test": ([*test, *beyond], stage.max_tokens),
+        }
+        for split, (problems, max_tokens) in asked.items():
+            looked = sorted(problems, key=lambda one: -len(one.question))[:LOOKED_AT]
+            prompts = [len(template.prompt(one.messages, thinking=stage.thinking)) for one in looked]
+            if not looked:
+                continue
+            reply = max_tokens + len(template.policy(thinking=stage.thinking).forced_close)
+            whose = f"stage {name}: {split} problem {_whose(looked[prompts.index(max(prompts))])}"
+            fault = _too_long(whose, max(prompts), reply, config)
+            if fault and split != "test":
+                raise UserError(f"{fault}: {SHORTER}")
+            if fault:
+                yield f"{fault}: such replies end sooner, and are wrong where no room is left"
+
+
+def _whose(problem: Problem) -> str:
+    return f"{problem.id} ({problem.question[:SHOWN]!r})"
 
 
 def check_fits(recipe: Recipe, needs: dict[str, Need]) -> None:
@@ -243,6 +287,7 @@ def told(need: Need) -> str:
 def spending(recipe: Recipe) -> Iterator[str]:
     """What a prepared run brings along and will spend, line by line; UserError where it does not fit."""
     needs = needs_of(recipe)
+    too_long = list(too_long_to_measure(recipe))
     if recipe.problems is not None:
         found = kept(recipe.run.dir)
         sizes = ", ".join(f"{len(problems):,} {split}" for split, problems in found.splits.items())
@@ -262,5 +307,6 @@ def spending(recipe: Recipe) -> Iterator[str]:
                 + f", prompts of up to {needs[name].lengths.prompt:,}"
             )
         yield f"{name}: {most}; about {gib(needs[name].total)} GiB of memory ({told(needs[name])})"
+    yield from too_long
     check_fits(recipe, needs)
     check_room(recipe, needs)
