@@ -15,6 +15,9 @@ from thinkaloud.base.errors import UserError
 
 SCHEMA_VERSION = 2
 "Of run folders; what an older one lacks is mended in `train/older.py`."
+METRICS, ROLLOUTS = "metrics.jsonl", "rollouts.jsonl"
+"The files that grow with a stage: its steps, and its judged replies."
+JOURNALS = (METRICS, ROLLOUTS)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from thinkaloud.base.config import Settings, parse_settings
 from thinkaloud.base.errors import UserError
-from thinkaloud.base.run import read_json, read_jsonl, write_text
+from thinkaloud.base.run import METRICS, read_json, read_jsonl, write_text
 from thinkaloud.base.statistics import Floats
 
 SCHEMA_VERSION = 1
@@ -124,7 +124,7 @@ def _digits(file: Path) -> dict[str, Any]:
 
 
 def _curve(folder: Path) -> list[list[float]]:
-    rows = [row for row in read_jsonl(folder / "metrics.jsonl") if row.get("dev_accuracy") is not None]
+    rows = [row for row in read_jsonl(folder / METRICS) if row.get("dev_accuracy") is not None]
     return [[*(row.get(name) or 0 for name in COSTS), row["dev_accuracy"]] for row in rows]
 
 

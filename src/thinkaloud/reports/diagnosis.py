@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from thinkaloud.base.errors import UserError
-from thinkaloud.base.run import read_jsonl
+from thinkaloud.base.run import METRICS, read_jsonl
 from thinkaloud.reports.alarms import (
     CLEAR,
     LOW,
@@ -247,7 +247,7 @@ def diagnose(rows: Sequence[Row]) -> list[Diagnosis]:
 
 def examine(run: Path) -> dict[str, list[Diagnosis]]:
     """The diagnoses of each stage of a run, finished or not; UserError where there is no such run."""
-    journals = sorted((run / "checkpoints").glob("*/metrics.jsonl"))
+    journals = sorted((run / "checkpoints").glob(f"*/{METRICS}"))
     if not journals:
         raise UserError(f"{run} holds no stage that was trained: give the folder of a run (run.dir)")
     return {journal.parent.name: diagnose(read_jsonl(journal)) for journal in journals}

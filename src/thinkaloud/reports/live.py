@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from thinkaloud.base.run import read_tail, write_text
+from thinkaloud.base.run import ROLLOUTS, read_tail, write_text
 from thinkaloud.reports.alarms import Row
 from thinkaloud.reports.diagnosis import diagnose
 from thinkaloud.reports.drawing import colours_of
@@ -165,7 +165,7 @@ def _sample(stages: Sequence[Standing]) -> str:
 
 
 def _replies(stages: Sequence[Standing]) -> str:
-    journals = [(stage.state == "training", stage.folder / "rollouts.jsonl") for stage in stages]
+    journals = [(stage.state == "training", stage.folder / ROLLOUTS) for stage in stages]
     journals = [one for one in journals if one[1].exists()]
     if not journals:
         return ""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from thinkaloud.base.errors import UserError
+from thinkaloud.base.run import METRICS
 from thinkaloud.base.statistics import majority_vote
 
 Json = Any
@@ -175,8 +176,8 @@ def _read_json(file: Path, root: Path, missing: list[str], consequence: str) -> 
 
 def _journals(path: Path) -> list[Path]:
     """Where the metrics are: in one file, or, while the run is not finished, in its stages' own."""
-    whole = path / "metrics.jsonl"
-    begun = [] if whole.exists() else sorted((path / "checkpoints").glob("*/metrics.jsonl"))
+    whole = path / METRICS
+    begun = [] if whole.exists() else sorted((path / "checkpoints").glob(f"*/{METRICS}"))
     return begun or [whole]
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from thinkaloud.base.errors import UserError
-from thinkaloud.base.run import read_json, read_jsonl
+from thinkaloud.base.run import METRICS, read_json, read_jsonl
 from thinkaloud.reports.load import load_run
 from thinkaloud.reports.tables import AFTER, BEFORE, ordered
 
@@ -63,7 +63,7 @@ def stages_of(run: Path) -> list[str]:
         planned = list(tomllib.loads((run / "recipe.toml").read_text()).get("stages", {}))
     except tomllib.TOMLDecodeError:
         planned = []
-    begun = [path.name for path in sorted((run / "checkpoints").glob("*")) if (path / "metrics.jsonl").is_file()]
+    begun = [path.name for path in sorted((run / "checkpoints").glob("*")) if (path / METRICS).is_file()]
     return list(dict.fromkeys([*planned, *begun]))
 
 
@@ -89,7 +89,7 @@ def _stage(run: Path, stage: str) -> Row:
     folder = run / "checkpoints" / stage
     last: Row = {}
     with suppress(UserError):  # a damaged line is told where the run is looked at, and hides no other run
-        for row in read_jsonl(folder / "metrics.jsonl"):
+        for row in read_jsonl(folder / METRICS):
             last |= row
     keys = ("kind", "step", "seconds", "spent", "rollouts", "dev_accuracy", "reward")
     done = (folder / "done.json").is_file()
@@ -105,7 +105,7 @@ def curves(run: Path) -> Row:
     """By measure, then by stage: points of (progress, step, value)."""
     found: Row = {measure: {} for measure in MEASURES}
     for stage in stages_of(run):
-        rows = read_jsonl(run / "checkpoints" / stage / "metrics.jsonl")
+        rows = read_jsonl(run / "checkpoints" / stage / METRICS)
         for measure in MEASURES:
             for key in (measure, STAND_INS.get(measure, measure)):
                 points = [

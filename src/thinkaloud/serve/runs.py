@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, HTTPException, Query
 
+from thinkaloud.base.run import ROLLOUTS
 from thinkaloud.reports import watch
 
 Page = Annotated[int, Query(ge=0, le=100_000)]
@@ -45,7 +46,7 @@ def runs_router(folder: Path) -> APIRouter:
         run = run_of(name)
         if stage not in watch.stages_of(run):
             raise HTTPException(404, f"run {name!r} has no stage {stage!r}: /api/runs lists its stages")
-        path = run / "checkpoints" / stage / "rollouts.jsonl"
+        path = run / "checkpoints" / stage / ROLLOUTS
         async with reading:
             index = indices.setdefault(path, watch.RolloutIndex(path=path))
             return await asyncio.to_thread(

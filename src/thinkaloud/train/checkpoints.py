@@ -15,13 +15,11 @@ from torch import Tensor
 
 from thinkaloud.base.errors import UserError, is_disk_full
 from thinkaloud.base.ledger import GENERATED
-from thinkaloud.base.run import read_json, read_jsonl, write_json
+from thinkaloud.base.run import JOURNALS, read_json, read_jsonl, write_json
 from thinkaloud.train.optimiser import Optimiser
 
 KEPT = 2
 "How many of a stage's newest states are kept, so that a damaged one costs only the last stretch."
-JOURNALS = ("metrics", "rollouts")
-"The files that grow with a stage, and are cut back to a state."
 GOOD = "good"
 "The empty file in a state that may be gone back to; the newest such state is kept, however old."
 NEVER_TAKEN_BACK = ("variants", "hints")
@@ -102,8 +100,8 @@ def load_state(folder: Path, *, good: bool = False) -> State | None:
 
 def _reached(folder: Path, facts: dict[str, Any]) -> bool:
     """Whether the journals hold all that they held when a state was written."""
-    sizes = {name: facts.get(f"{name}_bytes", 0) for name in JOURNALS}
-    return all(size == 0 or (folder / f"{name}.jsonl").stat().st_size >= size for name, size in sizes.items())
+    sizes = {name: facts.get(f"{Path(name).stem}_bytes", 0) for name in JOURNALS}
+    return all(size == 0 or (folder / name).stat().st_size >= size for name, size in sizes.items())
 
 
 def last_good(folder: Path) -> State:
@@ -150,7 +148,7 @@ def count_repeated(folder: Path, spent: float) -> float:
     Of a step that was not logged its replies are counted, as far as they are written. Journals that a kill kept from
     being cut back are not counted twice.
     """
-    files = [folder / f"{name}.jsonl" for name in JOURNALS]
+    files = [folder / name for name in JOURNALS]
     seen = [[file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.exists()]
     counted = folder / "repeated.json"
     before = read_json(counted) if counted.exists() else {}

@@ -13,7 +13,7 @@ from typing import Any
 from thinkaloud.base.config import difference, load_settings, to_toml
 from thinkaloud.base.errors import UserError
 from thinkaloud.base.ledger import Ledger
-from thinkaloud.base.run import environment, locked, read_json, write_json, write_text
+from thinkaloud.base.run import JOURNALS, environment, locked, read_json, write_json, write_text
 from thinkaloud.reports import summarise, write_report
 from thinkaloud.train.brought import FILE, bring, keep
 from thinkaloud.train.older import bring_up_to_date
@@ -27,7 +27,6 @@ from thinkaloud.train.tracking import check_tracker
 from thinkaloud.train.workers import Worker, free_worker
 
 POLL_SECONDS = 0.25
-JOURNALS = ("metrics.jsonl", "rollouts.jsonl")
 WRITTEN = (
     *JOURNALS,
     "ledger.json",

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from thinkaloud.base.errors import ASKED, UserError
 from thinkaloud.base.ledger import GENERATED, Ledger
-from thinkaloud.base.run import Journal, read_jsonl, write_json
+from thinkaloud.base.run import METRICS, ROLLOUTS, Journal, read_jsonl, write_json
 from thinkaloud.model import Transformer
 from thinkaloud.problems import Problem
 from thinkaloud.reports.alarms import BEGINS, alarmed
@@ -305,9 +305,9 @@ class Stage:
             if self.guard:
                 self.guard.first = facts.get("guard")
         self.repeated = checkpoints.count_repeated(self.folder, self.spent)
-        self._metrics_journal = Journal(self.folder / "metrics.jsonl", facts.get("metrics_bytes", 0))
-        self.rows = read_jsonl(self.folder / "metrics.jsonl")
-        self._rollouts_journal = Journal(self.folder / "rollouts.jsonl", facts.get("rollouts_bytes", 0))
+        self._metrics_journal = Journal(self.folder / METRICS, facts.get("metrics_bytes", 0))
+        self.rows = read_jsonl(self.folder / METRICS)
+        self._rollouts_journal = Journal(self.folder / ROLLOUTS, facts.get("rollouts_bytes", 0))
         if state is None:
             self._look()
             self._checkpoint()

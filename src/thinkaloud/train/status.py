@@ -79,7 +79,7 @@ class StageStatus:
         """Read what its journals say by now."""
         if self.state == "done":
             return
-        journal = self.folder / "metrics.jsonl"
+        journal = self.folder / METRICS
         if journal.exists():
             rows = [json.loads(line) for line in self._lines(journal)]
             self.fresh += rows

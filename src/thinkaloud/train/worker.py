@@ -24,7 +24,7 @@ import torch
 from thinkaloud.base.config import load_settings
 from thinkaloud.base.errors import MISTAKE, UserError, is_disk_full, told
 from thinkaloud.base.ledger import Ledger
-from thinkaloud.base.run import locked, read_json, write_json, write_text
+from thinkaloud.base.run import JOURNALS, locked, read_json, write_json, write_text
 from thinkaloud.engine import Engine
 from thinkaloud.problems import Problem
 from thinkaloud.reports.findings import START
@@ -65,7 +65,7 @@ def take_over(given: Path, folder: Path) -> None:
     """Copy a trained stage: its model, its learning curve and, last, its ledger."""
     shutil.rmtree(folder / "model", ignore_errors=True)
     shutil.copytree(given / "model", folder / "model")
-    for journal in ("metrics.jsonl", "rollouts.jsonl"):
+    for journal in JOURNALS:
         write_text(folder / journal, (given / journal).read_text("utf-8"))
     write_json(folder / "ledger.json", {**read_json(given / "ledger.json"), "evaluation_seconds": 0.0})
 
