@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,12 +75,17 @@ class Live:
 
         return openai.OpenAI(base_url=self.url, **{"api_key": "none", "max_retries": 0, **more})
 
-    def idle(self, seconds: float = 5.0) -> bool:
+    def idle(self, seconds: float = 60.0) -> bool:
         """Whether nothing is under way, or soon will be."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            voice = self.service.voice
-            if not (voice.running or voice.waiting or self.service.under_way):
-                return True
-            time.sleep(0.01)
-        return False
+        voice = self.service.voice
+        return until(lambda: not (voice.running or voice.waiting or self.service.under_way), seconds)
+
+
+def until(comes: Callable[[], bool], seconds: float = 60.0) -> bool:
+    """Whether that comes true: at once as a rule, but a machine that has other work may take its time."""
+    deadline = time.monotonic() + seconds
+    while not comes():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True

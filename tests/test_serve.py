@@ -65,7 +65,8 @@ def offline() -> ReasoningModel:
 
 def post(live: Live, body: Any, path: str = "/chat/completions", **headers: str) -> httpx2.Response:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return httpx2.post(live.url + path, content=content, headers={"Content-Type": "application/json", **headers})
+    headers = {"Content-Type": "application/json", **headers}
+    return httpx2.post(live.url + path, content=content, headers=headers, timeout=60)
 
 
 def streamed(live: Live, body: dict[str, Any], path: str = "/chat/completions") -> list[dict[str, Any]]:

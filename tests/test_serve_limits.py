@@ -11,13 +11,15 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import httpx2
 import pytest
 
-from serving import QUESTION, Live, random_model
+from serving import QUESTION, Live, random_model, until
 from thinkaloud.base.errors import UserError
 from thinkaloud.inference import ReasoningModel, load
 from thinkaloud.serve.faults import Fault
@@ -46,52 +48,64 @@ def body(model: ReasoningModel, tokens: int = 3000, **more: Any) -> dict[str, An
     return {"messages": QUESTION, "max_tokens": tokens, "logit_bias": bias, **more}
 
 
+@contextmanager
+def asking(live: Live, asked: dict[str, Any]) -> Iterator[None]:
+    """A client that has asked, reads nothing, and leaves at the end of the block."""
+    content = json.dumps(asked).encode()
+    head = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head += f"Content-Length: {len(content)}\r\n\r\n"
+    with socket.create_connection(live.root.removeprefix("http://").split(":")) as client:
+        client.sendall(head.encode() + content)
+        yield
+
+
+@contextmanager
+def standing(live: Live, model: ReasoningModel) -> Iterator[None]:
+    """Both rows are taken, by replies that get no further until the end of the block."""
+    whole = model.engine.step
+
+    def step() -> list[Any]:
+        if live.service.voice.running < 2:
+            return whole()
+        time.sleep(0.01)
+        return []
+
+    with patch.object(model.engine, "step", step), asking(live, body(model, n=2)):
+        assert until(lambda: live.service.voice.running == 2)
+        yield
+
+
 def test_a_client_that_leaves_frees_its_row(live: Live, model: ReasoningModel) -> None:
-    with httpx2.stream("POST", live.url + "/chat/completions", json=body(model, stream=True)) as answer:
+    with httpx2.stream("POST", live.url + "/chat/completions", json=body(model, stream=True), timeout=60) as answer:
         lines = answer.iter_lines()
         assert json.loads(next(lines)[5:])["choices"]
         assert live.service.voice.running == 1
     assert live.idle() and not model.engine.busy
-    with pytest.raises(httpx2.ReadTimeout):
-        httpx2.post(live.url + "/chat/completions", json=body(model), timeout=0.4)
+    with asking(live, body(model)):
+        assert until(lambda: live.service.voice.running == 1)
     assert live.idle() and not model.engine.busy
 
 
 def test_who_waits_may_leave_too(live: Live, model: ReasoningModel) -> None:
-    with ThreadPoolExecutor(3) as pool:
-        pool.submit(httpx2.post, live.url + "/chat/completions", json=body(model, n=2), timeout=2.5)
-        while live.service.voice.running < 2:
-            time.sleep(0.01)
-        with pytest.raises(httpx2.ReadTimeout):
-            httpx2.post(live.url + "/chat/completions", json=body(model), timeout=0.4)
-        deadline = time.monotonic() + 2
-        while live.service.voice.waiting and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert live.service.voice.waiting == 0 and live.service.voice.running == 2
+    with standing(live, model):
+        with asking(live, body(model)):
+            assert until(lambda: live.service.voice.waiting == 1)
+        assert until(lambda: live.service.voice.waiting == 0)
+        assert live.service.voice.running == 2
 
 
 def test_who_dawdles_holds_nobody_up(live: Live, model: ReasoningModel) -> None:
-    content = json.dumps(body(model, 400, stream=True)).encode()
-    head = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-    head += f"Content-Length: {len(content)}\r\n\r\n"
-    with socket.create_connection(live.root.removeprefix("http://").split(":")) as dawdler:
-        dawdler.sendall(head.encode() + content)
+    with asking(live, body(model, 400, stream=True)):
         for _ in range(3):
-            answer = httpx2.post(live.url + "/chat/completions", json=body(model, 20))
+            answer = httpx2.post(live.url + "/chat/completions", json=body(model, 20), timeout=60)
             assert answer.json()["usage"]["completion_tokens"] >= 20
         assert live.service.voice.waiting == 0
 
 
 def test_a_full_queue_says_when_to_come_again(live: Live, model: ReasoningModel) -> None:
-    url = live.url + "/chat/completions"
-    with ThreadPoolExecutor(2) as pool:
-        pool.submit(httpx2.post, url, json=body(model, n=2), timeout=3)
-        while live.service.voice.running < 2:
-            time.sleep(0.01)
-        pool.submit(httpx2.post, url, json=body(model, n=2), timeout=2)
-        while live.service.voice.waiting < 2:
-            time.sleep(0.01)
-        refused = httpx2.post(url, json=body(model, 5))
+    with standing(live, model), asking(live, body(model, n=2)):
+        assert until(lambda: live.service.voice.waiting == 2)
+        refused = httpx2.post(live.url + "/chat/completions", json=body(model, 5), timeout=60)
         assert refused.status_code == 429 and int(refused.headers["Retry-After"]) >= 1
         assert refused.json()["error"]["code"] == "rate_limit_exceeded"
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from thinkaloud.base.run import METRICS
 from thinkaloud.train.brought import brought
 from thinkaloud.train.recipe import Recipe
 from thinkaloud.train.spending import workers_of
