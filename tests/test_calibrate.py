@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from thinkaloud.base.errors import UserError
+from thinkaloud.cli.calibrate import _brought
 from thinkaloud.cli.main import run
 from thinkaloud.inference import ReasoningModel, load
 from thinkaloud.inference.calibration import (
@@ -174,6 +175,11 @@ def test_own_problems_are_halved(copy: Path, tmp_path: Path, capsys: pytest.Capt
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert run(["calibrate", str(copy), "--problems", str(file)]) == 2
     assert "at least 200" in capsys.readouterr().err
+    file.write_text("".join(json.dumps(row | {"question": f"{n} + 1?"}) + "\n" for n, row in enumerate(rows * 5)))
+    for instruction, ending in (("", "?"), ("Be brief.", "?\n\nBe brief.")):
+        halves = _brought(file, instruction)
+        assert [len(half) for half in halves] == [100, 100]
+        assert all(one.question.endswith(f"+ 1{ending}") for half in halves for one in half), "as `ask` asks them"
 
 
 def test_the_bundled_calibration_is_of_the_bundled_weights() -> None:

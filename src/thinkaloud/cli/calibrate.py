@@ -61,7 +61,9 @@ def calibrate(
     opened = open_model(chosen_model(model, model_option), quantize=quantize, cache=cache)
     if problems is not None and family:
         raise UserError("--problems and --family are both given: give one")
-    dev, test = _brought(problems) if problems else _drawn(opened, family or (), count, sealed)
+    dev, test = (
+        _brought(problems, opened.upbringing.instruction) if problems else _drawn(opened, family or (), count, sealed)
+    )
     folder = out or Path("runs/calibrate") / slug(str(opened.path))
     how = How(sampling=_sampling(opened, max_tokens), votes=votes, probe_tokens=probe_tokens, seed=seed)
     with Measurement(opened, dev, test, how, folder) as measurement, resumable():
@@ -118,11 +120,13 @@ def _levels(text: str) -> tuple[str, list[int] | None]:
     return name, [int(word) for word in words] or None
 
 
-def _brought(path: Path) -> tuple[list["Problem"], list["Problem"]]:
-    """A user's own problems in two halves, by what they ask."""
+def _brought(path: Path, instruction: str) -> tuple[list["Problem"], list["Problem"]]:
+    """A user's own problems in two halves, by what they ask, each with what `ask` puts behind it."""
     from thinkaloud.problems.brought import check
+    from thinkaloud.problems.chosen import as_asked
 
-    found = sorted(check(path).problems, key=lambda problem: problem.id)
+    found = [as_asked(problem, problem.family, instruction) for problem in check(path).problems]
+    found.sort(key=lambda problem: problem.id)
     if len(found) < 2 * LEAST:
         raise UserError(
             f"{path} holds {len(found)} sound problems: give at least {2 * LEAST}, half choose, half report"
