@@ -485,6 +485,11 @@ def test_eval_takes_an_instruction_for_files_of_ones_own_only(capsys: pytest.Cap
     assert run(["eval", "--instruction", ""]) == 2 and "give --on FILE" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("budgets", ["64,\u00b2", "x", ","])
+def test_budgets_that_are_no_numbers_are_a_mistake(budgets: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["eval", "--budgets", budgets]) == 2 and "is no list of numbers" in capsys.readouterr().err
+
+
 def test_ask_reads_stdin_and_gives_json(
     talker: Talker, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -115,7 +115,7 @@ def _levels(text: str) -> tuple[str, list[int] | None]:
     """A family and its levels: "pairs" or "pairs=4,5,6"."""
     name, _, levels = text.partition("=")
     words = levels.split(",") if levels else []
-    if not all(word.strip().isdigit() for word in words):
+    if not all(word.strip().isdecimal() for word in words):
         raise UserError(f"--family {text!r} is not of the form pairs or pairs=4,5,6")
     return name, [int(word) for word in words] or None
 

@@ -174,7 +174,7 @@ def _budgets(one: int | None, several: str | None) -> tuple[int | None, ...]:
     if one is not None:
         raise UserError("--budget and --budgets are both given: put it into --budgets")
     words = _split(several)
-    if not words or not all(word.isdigit() or word == "none" for word in words):
+    if not words or not all(word.isdecimal() or word == "none" for word in words):
         raise UserError(f"--budgets {several!r} is no list of numbers: write it as 64,256,1024")
     return tuple(dict.fromkeys(None if word == "none" else int(word) for word in words))
 
