@@ -80,7 +80,9 @@ def fault(status: int, message: str, **headers: str) -> Response:
     )
 
 
-def build(page: Path, runs: Path, *, key: str = "", turns: int | None = None, pause: float = 0.01) -> FastAPI:
+def build(
+    page: Path, runs: Path, *, key: str = "", turns: int | None = None, instruction: str = "", pause: float = 0.01
+) -> FastAPI:
     """The server. `pause`: seconds a token; `key`: the one it asks for."""
     app = FastAPI()
     app.include_router(page_router(page))
@@ -96,7 +98,7 @@ def build(page: Path, runs: Path, *, key: str = "", turns: int | None = None, pa
     async def models(request: Request) -> Any:
         if closed(request):
             return fault(401, "give the server's key")
-        facts = {"families": FAMILIES, "turns": turns, "context": 512, "max_tokens": 256}
+        facts = {"families": FAMILIES, "turns": turns, "instruction": instruction, "context": 512, "max_tokens": 256}
         return {"object": "list", "data": [{"id": "scripted", "object": "model", "thinkaloud": facts}]}
 
     @app.post("/v1/chat/completions/control")
@@ -120,7 +122,8 @@ def build(page: Path, runs: Path, *, key: str = "", turns: int | None = None, pa
                 reply.more += wish.get("tokens", 0)
             case "cancel":
                 reply.cancelled = True
-        return {"id": wish["id"], "action": wish["action"], "done": True}
+        done = wish["action"] != "think_on" or reply.more <= 64
+        return {"id": wish["id"], "action": wish["action"], "done": done}
 
     @app.post("/v1/chat/completions")
     async def complete(request: Request) -> Any:

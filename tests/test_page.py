@@ -187,11 +187,13 @@ def test_a_thought_is_paused_fed_prolonged_and_stopped(page: Page, served: Serve
     expect(thought).to_contain_text("Mia lost one")
     page.keyboard.press("Alt+t")
     expect(page.locator(".state")).to_contain_text("Thinking")
+    page.click("text=Think on")
+    expect(page.locator("text=No room to think on")).to_be_visible()
     page.click("text=Stop")
     done(page)
     expect(page.locator(".end")).to_have_text("Stopped.")
     expect(page.locator("#steer")).to_be_hidden()
-    assert served.steered[:4] == ["pause", "resume", "add", "think_on"]
+    assert served.steered[:5] == ["pause", "resume", "add", "think_on", "think_on"]
 
 
 def test_what_is_taken_back_no_longer_stands(page: Page) -> None:
@@ -412,6 +414,22 @@ def test_a_model_of_single_questions_is_asked_each_alone(browser: Browser, tmp_p
     done(page, 2)
     assert [len(asked["messages"]) for asked in server.asked] == [1, 1]
     assert server.asked[0]["messages"][0]["content"] == BEADS
+    page.close()
+    server.end()
+
+
+def test_a_model_is_asked_with_the_words_it_was_trained_with(browser: Browser, tmp_path: Path) -> None:
+    server = Served(tmp_path, instruction="Box the answer.")
+    page = browser.new_page()
+    page.goto(server.url)
+    expect(page.locator(".note")).to_contain_text("Box the answer.")
+    send(page, CUPS)
+    done(page)
+    expect(page.locator(".question")).not_to_contain_text("Box")
+    send(page, f"{BEADS} Box the answer.")
+    done(page, 2)
+    said = [[one["content"] for one in asked["messages"] if one["role"] == "user"] for asked in server.asked]
+    assert said == [[f"{CUPS}\n\nBox the answer."], [f"{CUPS}\n\nBox the answer.", f"{BEADS} Box the answer."]]
     page.close()
     server.end()
 

@@ -11,6 +11,8 @@ export interface Model {
   families: Family[];
   /** 1 for a model that was taught single questions only. */
   turns: number | null;
+  /** What stood behind each question that it was trained on; empty where nothing did. */
+  instruction: string;
   context: number | null;
   maxTokens: number | null;
 }
@@ -95,14 +97,16 @@ export async function models(): Promise<Model[]> {
     id,
     families: Array.isArray(more?.families) ? (more.families as Family[]) : [],
     turns: (more?.turns as number | null | undefined) ?? null,
+    instruction: (more?.instruction as string | undefined) ?? "",
     context: (more?.context as number | undefined) ?? null,
     maxTokens: (more?.max_tokens as number | undefined) ?? null,
   }));
 }
 
-/** Tell a reply under way what to do; without `index`, all its samples. */
-export async function control(id: string, action: Action, more: { index?: number; text?: string; tokens?: number } = {}): Promise<void> {
-  await call("/v1/chat/completions/control", { id, action, ...more });
+/** Tell a reply under way what to do, without `index` all its samples; whether that could be had. */
+export async function control(id: string, action: Action, more: { index?: number; text?: string; tokens?: number } = {}): Promise<boolean> {
+  const said = (await (await call("/v1/chat/completions/control", { id, action, ...more })).json()) as { done: boolean };
+  return said.done;
 }
 
 /** Ask, and give what arrives as it arrives. */

@@ -48,6 +48,7 @@ function welcome(): HTMLElement {
     make("h1", {}, "What shall we think about?"),
     make("p", {}, "The model thinks aloud before it answers. You can watch, pause, add a fact, or have the answer now."),
     single() && make("p", { class: "note" }, "This model was taught single questions: each one is asked alone, without what came before it."),
+    model()?.instruction && make("p", { class: "note" }, `It was trained to find these words behind a question, and is asked with them: ${model()!.instruction}`),
     examples.length > 0 && make("h2", {}, "What it was taught"),
     make("div", { class: "examples" }, ...examples));
 }
@@ -96,6 +97,7 @@ function send(question: string, parent: string | null = path(talk).at(-1)?.id ??
 
 async function answer(turn: Turn): Promise<void> {
   const mine = (reply = new Reply(talk, turn));
+  onwards.textContent = "Think on";
   const whole = talk;
   const clock = setInterval(() => (mine.tick(), soon()), 100);
   keep(whole);
@@ -103,7 +105,7 @@ async function answer(turn: Turn): Promise<void> {
   say("It thinks.");
   main.scrollTop = main.scrollHeight;
   try {
-    await mine.run(single(), soon);
+    await mine.run(single(), model()?.instruction ?? "", soon);
   } finally {
     clearInterval(clock);
     reply = null;
@@ -140,7 +142,10 @@ const actions: TurnActions = {
 
 function act(action: Action, more: { index?: number; text?: string; tokens?: number } = {}): void {
   const mine = reply;
-  mine?.steer(action, more).then(soon, (error: unknown) => {
+  mine?.steer(action, more).then((done) => {
+    if (action === "think_on" && !done && mine === reply) onwards.textContent = "No room to think on";
+    soon();
+  }, (error: unknown) => {
     if (!(error instanceof Fault)) throw error;
     mine.turn.fault = error.message;
     soon();
@@ -190,6 +195,7 @@ async function load(): Promise<void> {
 const go = make("button", { type: "submit", class: "main", title: "Enter" }, "Ask");
 const stop = button("Stop", () => reply?.stop(), { class: "main stop", title: "Alt+S", hidden: true });
 const pause = button("Pause", () => act(reply?.paused ? "resume" : "pause"), { title: "Alt+P" });
+const onwards = button("Think on", () => act("think_on", { tokens: 64 }), { title: "64 tokens more, where the most tokens leave room (Alt+T)" });
 const fact = make("input", { type: "text", "aria-label": "A fact to add to its thought", placeholder: "Add a fact", title: "Alt+A", autocomplete: "off" });
 
 function addFact(): void {
@@ -233,7 +239,7 @@ function begin(): void {
   document.querySelectorAll<HTMLDetailsElement>(".menu-fold").forEach(asMenu);
   steer.append(
     button("Answer now", () => act("answer_now"), { class: "main", title: "Esc" }), pause,
-    button("Think on", () => act("think_on", { tokens: 64 }), { title: "64 tokens more (Alt+T)" }),
+    onwards,
     make("span", { class: "fact" }, fact, button("Add", addFact)));
   fact.addEventListener("keydown", (event) => {
     if (event.key === "Enter") (event.preventDefault(), addFact());

@@ -19,13 +19,13 @@ export class Reply {
   }
 
   /** Ask and take in what comes, until its end; `changed` is called after each piece. */
-  async run(alone: boolean, changed: () => void): Promise<void> {
+  async run(alone: boolean, instruction: string, changed: () => void): Promise<void> {
     const { turn } = this;
     turn.samples.forEach((sample) => Object.assign(sample, freshSample()));
     turn.fault = "";
     this.clock = performance.now();
     try {
-      for await (const piece of ask(turn.model, messages(this.talk, turn, alone), turn.settings, this.abort.signal)) {
+      for await (const piece of ask(turn.model, messages(this.talk, turn, alone, instruction), turn.settings, this.abort.signal)) {
         this.id = piece.id;
         this.tick();
         if (piece.ledger) turn.ledger = piece.ledger;
@@ -69,15 +69,15 @@ export class Reply {
     turn.chosen = best?.members[0] ?? 0;
   }
 
-  /** Have the server do something to it; what can't be done is told in the turn. */
-  async steer(action: Action, more: { index?: number; text?: string; tokens?: number } = {}): Promise<void> {
-    if (!this.id) return;
+  /** Have the server do something to it; whether that could be had. */
+  async steer(action: Action, more: { index?: number; text?: string; tokens?: number } = {}): Promise<boolean> {
+    if (!this.id) return false;
     if (action === "pause" || action === "resume") {
       this.tick();
       this.paused = action === "pause";
     }
     if (action === "answer_now") this.paused = false;
-    await control(this.id, action, more);
+    return control(this.id, action, more);
   }
 
   /** End it here; what has come stays. */

@@ -115,7 +115,7 @@ export interface Message {
 }
 
 /** What is sent to have `turn` answered; `alone` leaves out what came before. */
-export function messages(talk: Conversation, turn: Turn, alone: boolean): Message[] {
+export function messages(talk: Conversation, turn: Turn, alone: boolean, instruction: string): Message[] {
   const sent: Message[] = [{ role: "user", content: turn.question }];
   for (let parent = turn.parent; parent !== null && !alone; ) {
     const before = talk.turns.find((one) => one.id === parent);
@@ -124,5 +124,7 @@ export function messages(talk: Conversation, turn: Turn, alone: boolean): Messag
     if (answer) sent.unshift({ role: "user", content: before.question }, { role: "assistant", content: answer });
     parent = before.parent;
   }
+  const first = sent[0]!;
+  if (instruction && !first.content.trimEnd().endsWith(instruction)) first.content += `\n\n${instruction}`;
   return sent;
 }
