@@ -90,8 +90,7 @@ def ask(
         raise UserError("--abstain-below goes with --verify: give both, or leave it out")
     questions = [_question(text)] if file is None else _questions(file)
     opened = open_model(chosen_model(None, model), adapter=adapter, context=context, quantize=quantize, cache=cache)
-    if instruction is None and opened.upbringing.instruction:
-        tell_instruction(opened.upbringing.instruction, "as here; --instruction '' leaves them out")
+    tell_instruction(opened.upbringing.instruction, "as here; --instruction '' leaves them out", instead=instruction)
     settings: AskSettings = {
         "effort": effort,
         "thinking_budget": budget,

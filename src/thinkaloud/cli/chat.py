@@ -70,10 +70,8 @@ def chat(
             import readline  # noqa: F401  (gives input() its arrow keys)
         say(f"{talker.path}: type a question, /help or /exit", "dim")
         greet(talker.upbringing.families, single=talker.upbringing.turns == 1)
-    if instruction is None and talker.upbringing.instruction:
-        tell_instruction(
-            talker.upbringing.instruction, "as here behind the first one; --instruction '' leaves them out"
-        )
+    words = "as here behind the first one; --instruction '' leaves them out"
+    tell_instruction(talker.upbringing.instruction, words, instead=instruction)
     conversation: list[Message] = []
     wishes: dict[str, Any] = {"effort": effort, "thinking_budget": budget, "history": "tools", "thought": ""}
     turn = 0

@@ -124,8 +124,7 @@ def _serve(service: "Service", listener: socket, runs: Path | None) -> None:
             "" if service.gate.locked else ", WITHOUT a key (--api-key asks for one)"
         )
     err().print(words, style="dim", soft_wrap=True)
-    if service.about["instruction"]:
-        tell_instruction(service.about["instruction"], "clients must send them")
+    tell_instruction(service.about["instruction"], "clients must send them")
     run(build(service, runs), service, listener)
 
 

@@ -65,8 +65,13 @@ def chosen_model(positional: str | None, option: str | None) -> str | None:
     return positional if positional is not None else option
 
 
-def tell_instruction(instruction: str, words: str) -> None:
-    """Say which words followed each question that a model was trained on, and what becomes of them here."""
+def tell_instruction(instruction: str, words: str, *, instead: str | None = None) -> None:
+    """Say which words followed each question that a model was trained on, and what becomes of them here.
+
+    Nothing where there are none, or others are given `instead`.
+    """
+    if not instruction or instead is not None:
+        return
     told = Text(clean(f"(it was trained with these words behind each question, {words}: {instruction})"), style="dim")
     err().print(told, soft_wrap=True)
 

@@ -7,7 +7,7 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -147,8 +147,8 @@ def lengths_of(recipe: Recipe, stage: StageSettings, template: ChatTemplate) -> 
         stage = stage.model_copy(update={"subset": few * len(families), "skip": 0})
     problems = sorted(train_problems(recipe, stage), key=lambda one: -len(one.question))
     looked = [*problems[:LOOKED_AT], problems[-1]]
-    prompts = [len(template.prompt(one.messages, thinking=stage.thinking)) for one in looked]
-    replies = [stage.max_tokens + len(template.policy(thinking=stage.thinking).forced_close)]
+    prompts = _prompts(looked, stage, template)
+    replies = [_whole(stage.max_tokens, stage, template)]
     if isinstance(stage, SftSettings):
         ways = {name: family.ways for name, family in families.items()}
         shown = demonstrations(looked, template, ways, thinking=stage.thinking, seed=recipe.run.seed)
@@ -200,16 +200,25 @@ def too_long_to_measure(recipe: Recipe) -> Iterator[str]:
         }
         for split, (problems, max_tokens) in asked.items():
             looked = sorted(problems, key=lambda one: -len(one.question))[:LOOKED_AT]
-            prompts = [len(template.prompt(one.messages, thinking=stage.thinking)) for one in looked]
             if not looked:
                 continue
-            reply = max_tokens + len(template.policy(thinking=stage.thinking).forced_close)
+            prompts, reply = _prompts(looked, stage, template), _whole(max_tokens, stage, template)
             whose = f"stage {name}: {split} problem {_whose(looked[prompts.index(max(prompts))])}"
             fault = _too_long(whose, max(prompts), reply, config)
             if fault and split != "test":
                 raise UserError(f"{fault}: {SHORTER}")
             if fault:
                 yield f"{fault}: such replies end sooner, and are wrong where no room is left"
+
+
+def _prompts(problems: Sequence[Problem], stage: StageSettings, template: ChatTemplate) -> list[int]:
+    """Tokens of their prompts."""
+    return [len(template.prompt(one.messages, thinking=stage.thinking)) for one in problems]
+
+
+def _whole(max_tokens: int, stage: StageSettings, template: ChatTemplate) -> int:
+    """Tokens of the longest reply: its thought is closed for it."""
+    return max_tokens + len(template.policy(thinking=stage.thinking).forced_close)
 
 
 def _whose(problem: Problem) -> str:
