@@ -20,6 +20,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -331,13 +332,12 @@ def random_matrix(format: str, outputs: int, inputs: int) -> Matrix:
         scales = torch.ones(outputs, device=DEVICE)
         return Matrix(values=values.to(torch.float8_e4m3fn), scales=scales, bits=0, outputs=outputs, inputs=inputs)
     bits = int(format[3:])
-    words = torch.randint(-(1 << 31), 1 << 31, (outputs, inputs * bits // 32), device=DEVICE, dtype=torch.int64)
-    scales = torch.rand(outputs, inputs // 32, device=DEVICE).bfloat16()
-    return Matrix(values=words.to(torch.int32), scales=scales, bits=bits, outputs=outputs, inputs=inputs)
+    size = (-(-inputs * bits // 1024), outputs, 32)
+    words = torch.randint(-(1 << 31), 1 << 31, size, device=DEVICE, dtype=torch.int64).to(torch.int32)
+    scales = torch.rand(size[0] * 16 // bits, outputs, 2, device=DEVICE).bfloat16().view(torch.int32)[..., 0]
+    return Matrix(values=words, scales=scales, bits=bits, outputs=outputs, inputs=inputs)
 
 
-LOADS = {"plain": 8, "fp8": 16, "int8": 16, "int4": 32}
-"Inputs in one load of 16 bytes."
 CANDIDATES = (
     *((4, 4, 1, 1), (4, 4, 1, 3), (1, 4, 1, 1), (2, 4, 1, 1), (1, 4, 2, 1), (4, 8, 1, 1), (8, 4, 1, 2)),
     *((4, 2, 1, 4), (1, 8, 1, 1), (1, 4, 1, 3), (8, 2, 1, 3), (2, 2, 2, 2)),
@@ -370,72 +370,83 @@ def tune(minutes: float) -> list[dict[str, Any]]:
     """A short search over tiles for one row, on the matrices of 32B; what it finds is used from here on."""
     from thinkaloud.engine.gpu import tiles as sizes
 
-    found, box = [], min(18.0, minutes * 60 / 25)
-    for format in FORMATS:
-        begun, default = time.perf_counter(), sizes.GEMV[format]
-        choices = [default] + [
-            sizes.Tiles(outputs, LOADS[format] * 32 * warps * times, warps, stages)
-            for warps, outputs, times, stages in CANDIDATES
-        ]
-        for name, (outputs, inputs) in MATRICES.items():
-            matrix, key = random_matrix(format, outputs, inputs), (format, outputs, inputs)
-            times: dict[Any, float] = {}
-            for tiles in choices:
-                if times and time.perf_counter() - begun > box:
-                    break
-                sizes.tuned[key] = tiles
-                try:
-                    times[tiles] = gemv_seconds(name, matrix)
-                except (RuntimeError, ValueError) as error:  # tiles that do not fit the machine
-                    line(format=format, matrix=name, tiles=tuple(tiles), fails=repr(error)[:80])
-            best = min(times, key=times.__getitem__) if times else default
-            sizes.tuned[key] = best
-            if name == "gate_up":
-                sizes.GEMV[format] = best  # for other shapes
-            rate = matrix.bytes / times.get(best, float("inf"))
-            of_copy = rate / results["ceilings"]["copy"]
-            fields = {"us": times.get(best, 0.0) * 1e6, "TB_s": rate / 1e12, "of_copy": of_copy, "tried": len(times)}
-            slowest = max(times.values(), default=0.0) * 1e6
-            found.append(line(format=format, matrix=name, tiles=tuple(best), **fields, slowest_us=slowest))
-            del matrix
+    found, box, default = [], min(18.0, minutes * 60 / 25), sizes.GEMV
+    choices = [default] + [
+        sizes.Tiles(outputs, 8 * 32 * warps * times, warps, stages) for warps, outputs, times, stages in CANDIDATES
+    ]
+    begun = time.perf_counter()
+    for name, key in MATRICES.items():
+        matrix = random_matrix("plain", *key)
+        times: dict[Any, float] = {}
+        for tiles in choices:
+            if times and time.perf_counter() - begun > box:
+                break
+            sizes.tuned[key] = tiles
+            try:
+                times[tiles] = gemv_seconds(name, matrix)
+            except (RuntimeError, ValueError) as error:  # tiles that do not fit the machine
+                line(matrix=name, tiles=tuple(tiles), fails=repr(error)[:80])
+        best = min(times, key=times.__getitem__) if times else default
+        sizes.tuned[key] = best
+        if name == "gate_up":
+            sizes.GEMV = best  # for other shapes
+        rate = matrix.bytes / times.get(best, float("inf"))
+        of_copy = rate / results["ceilings"]["copy"]
+        fields = {"us": times.get(best, 0.0) * 1e6, "TB_s": rate / 1e12, "of_copy": of_copy, "tried": len(times)}
+        found.append(line(matrix=name, tiles=tuple(best), **fields, slowest_us=max(times.values(), default=0.0) * 1e6))
+        del matrix
     torch.cuda.empty_cache()
     return found
 
 
-FEW_CANDIDATES = (
-    *((64, 1, 4, 3), (64, 2, 4, 3), (64, 2, 4, 2), (64, 2, 8, 3)),
-    *((128, 1, 8, 3), (128, 2, 8, 2), (64, 4, 8, 2), (64, 1, 4, 5)),
-)
-"Rows of the matrix, its columns in units of FEW_UNIT, warps, stages."
-FEW_UNIT = {"fp8": 128, "int8": 128, "int4": 256}
+FEW_CANDIDATES = {
+    8: ((128, 4, 3, 2), (128, 4, 2, 4), (64, 2, 4, 5)),
+    16: ((128, 4, 4, 2), (64, 4, 3, 6)),
+    32: ((128, 4, 2, 3), (64, 4, 2, 5)),
+    64: ((128, 4, 3, 1), (64, 4, 2, 4)),
+}
+"By rows that a program does: rows of the matrix, warps, stages, programs at once on a multiprocessor."
 
 
-def tune_few(rows: int = 8) -> list[dict[str, Any]]:
-    """A search over tiles for a few rows, on 32B's `down`, the longest; beside the library's product in bfloat16."""
+def replayed(work: Callable[[Matrix], Any], matrices: list[Matrix]) -> float:
+    """Time of one of several in a graph: as the engine runs them, with none of the weights in the cache."""
+    work(matrices[0])
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        for matrix in matrices:
+            work(matrix)
+    return seconds_of(graph.replay, 0.01) / len(matrices)
+
+
+def tune_few() -> list[dict[str, Any]]:
+    """Tiles for a few rows of int4 and int8 on 32B's largest two; beside fp8 and the library's product in bfloat16."""
     from thinkaloud.engine.gpu import kernels
     from thinkaloud.engine.gpu import tiles as sizes
 
-    found, (outputs, inputs) = [], MATRICES["down"]
-    x = torch.randn(rows, inputs, device=DEVICE).bfloat16()
-    plain = random_matrix("plain", outputs, inputs)
-    library = seconds_of(lambda: kernels.matmul(x, plain), 0.05)
-    for format, unit in FEW_UNIT.items():
-        matrix, default = random_matrix(format, outputs, inputs), sizes.FEW_ROWS[format]
-        choices = [default, *(sizes.Tiles(n, unit * k, warps, stages) for n, k, warps, stages in FEW_CANDIDATES)]
-        times: dict[Any, float] = {}
-        for tiles in dict.fromkeys(choices):
-            sizes.FEW_ROWS[format] = tiles
-            try:
-                times[tiles] = seconds_of(lambda: kernels.matmul(x, matrix), 0.02)  # noqa: B023
-            except (RuntimeError, ValueError) as error:  # tiles that do not fit the machine
-                line(format=format, rows=rows, tiles=tuple(tiles), fails=repr(error)[:80])
-        best = min(times, key=times.__getitem__)
-        sizes.FEW_ROWS[format] = best
-        micros = {str(tuple(tiles)): round(seconds * 1e6, 1) for tiles, seconds in times.items()}
-        expanded = seconds_of(lambda: F.linear(x, kernels.expand(matrix, x.dtype)), 0.05)  # noqa: B023
-        fields = {"us": times[best] * 1e6, "library_us": library * 1e6, "expanded_us": expanded * 1e6}
-        found.append(line(format=format, rows=rows, tiles=tuple(best), **fields, tried=micros))
-    torch.cuda.empty_cache()
+    found: list[dict[str, Any]] = []
+    total: dict[tuple[int, Any], list[float]] = {}
+    choices = {rows: [sizes.PACKED[rows], *(sizes.Few(*n) for n in more)] for rows, more in FEW_CANDIDATES.items()}
+    for format, name in product(("int4", "int8", "fp8", "plain"), ("down", "gate_up")):
+        matrices = [random_matrix(format, *MATRICES[name]) for _ in range(4)]
+        for rows, candidates in choices.items():
+            x = torch.randn(rows, matrices[0].inputs, device=DEVICE).bfloat16()
+            for tiles in candidates if matrices[0].bits else [None]:
+                if tiles is not None:
+                    sizes.PACKED[rows] = tiles
+                try:
+                    taken = replayed(lambda matrix: kernels.matmul(x, matrix), matrices)  # noqa: B023
+                except (RuntimeError, ValueError) as error:  # tiles that do not fit the machine
+                    line(format=format, rows=rows, tiles=tiles, fails=repr(error)[:80])
+                    continue
+                total.setdefault((rows, tiles), []).append(taken)
+                rate = {"us": taken * 1e6, "of_copy": matrices[0].bytes / taken / results["ceilings"]["copy"]}
+                found.append(line(format=format, matrix=name, rows=rows, tiles=tiles and tuple(tiles), **rate))
+        del matrices
+        torch.cuda.empty_cache()
+    for rows, candidates in choices.items():
+        whole = [tiles for tiles in candidates if len(total.get((rows, tiles), [])) == 4]
+        sizes.PACKED[rows] = min(whole, key=lambda tiles: sum(total[rows, tiles]))  # noqa: B023
+        line(rows=rows, chosen=tuple(sizes.PACKED[rows]))
     return found
 
 

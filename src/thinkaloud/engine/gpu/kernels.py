@@ -1,6 +1,7 @@
 """The operations of a step in Triton: their launches; the kernels stand in `triton_matrix` and `triton_rows`."""
 
 import math
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -11,16 +12,14 @@ from thinkaloud.engine.gpu import tiles, triton_matrix, triton_rows
 from thinkaloud.engine.gpu.matrix import Matrix
 from thinkaloud.engine.gpu.state import Heads, Standing
 
-FEW = 64
-"Most rows that fp8, int8 and int4 weights meet as they are; for more they are expanded first."
+FEW = {"fp8": 64, "int8": 256, "int4": 256}
+"Most rows that weights meet as they are, by format; for more they are expanded first."
 PROGRAMS = 528
 "Programs that attention aims at: four for each multiprocessor of an H200."
 _PART = 2048
 "Vocabulary entries that one program weighs."
 _TILE = 64
 "Tokens that attention looks at at a time."
-_ONE = 0x3F800000
-"The bits of 1.0."
 
 
 def begin(numbers: Tensor, tables: Tensor, lines: Tensor, size: int) -> Standing:
@@ -61,33 +60,28 @@ def gemv(
     gated: bool = False,
     residual: Tensor | None = None,
 ) -> Tensor:
-    """See `Operations`."""
+    """See `Operations`; quantised weights do a row as they do a few."""
+    if matrix.scales is not None:
+        return _few(x if norm is None else add_norm(x, None, norm, eps), matrix, gated, residual)
     outputs = matrix.outputs // 2 if gated else matrix.outputs
-    size = tiles.tuned.get((matrix.format, matrix.outputs, matrix.inputs), tiles.GEMV[matrix.format])
-    per = 32 // matrix.bits if matrix.bits else 1
-    smallest = triton.next_power_of_2(matrix.inputs)
+    size = tiles.tuned.get((matrix.outputs, matrix.inputs), tiles.GEMV)
     out = torch.empty(1, outputs, dtype=x.dtype, device=x.device)
     triton_matrix.gemv[(triton.cdiv(outputs, size.outputs),)](
         x,
         matrix.values,
-        x if matrix.scales is None else matrix.scales,
         x if norm is None else norm,
         x if matrix.bias is None else matrix.bias,
         x if residual is None else residual,
         out,
         outputs,
         matrix.inputs,
-        matrix.values.shape[1],
-        _ONE,
         eps,
-        matrix.bits,
-        matrix.format == "fp8",
         norm is not None,
         matrix.bias is not None,
         residual is not None,
         gated,
         size.outputs,
-        max(per * 4, min(size.inputs, smallest)),
+        min(size.inputs, triton.next_power_of_2(matrix.inputs)),
         size.stages,
         num_warps=size.warps,
     )
@@ -96,61 +90,106 @@ def gemv(
 
 def matmul(x: Tensor, matrix: Matrix) -> Tensor:
     """See `Operations`: the library's product for plain weights, and for many rows over expanded ones."""
-    rows = x.shape[0]
     if matrix.scales is None:
         return F.linear(x, matrix.values, matrix.bias)
-    if rows > FEW:
+    if x.shape[0] > FEW[matrix.format]:
         return F.linear(x, expand(matrix, x.dtype), matrix.bias)
-    size, words = tiles.FEW_ROWS[matrix.format], matrix.values.shape[1]
+    return _few(x, matrix)
+
+
+def _few(x: Tensor, matrix: Matrix, gated: bool = False, residual: Tensor | None = None) -> Tensor:
+    """A few rows times quantised weights: programs share the inputs, and what they found is put together."""
+    rows, outputs = x.shape[0], matrix.outputs
+    exact = x.dtype == torch.float32
+    width = min(16 if exact else 64, max(8 if matrix.bits else 16, triton.next_power_of_2(rows)))
+    size = tiles.EXACT if exact else tiles.PACKED[width] if matrix.bits else tiles.FP8
+    pieces = matrix.values.shape[0] if matrix.bits else triton.cdiv(matrix.inputs, tiles.FP8_INPUTS)
+    blocks, passes = triton.cdiv(outputs, size.outputs), triton.cdiv(rows, width)
+    splits = splits_for(blocks * passes, pieces, size.together * multiprocessors(x.device))
+    parts = torch.empty(splits, rows, outputs, dtype=torch.float32, device=x.device)
     if matrix.bits:
-        per = 32 // matrix.bits
-        turned = F.pad(x, (0, words * per - matrix.inputs)).view(rows, -1, per, 4).transpose(1, 2).contiguous()
+        empty = pieces * 1024 // matrix.bits - matrix.inputs
+        triton_matrix.few_packed[(blocks, splits, passes)](
+            F.pad(x, (0, empty)) if empty else x,
+            matrix.values,
+            matrix.scales,
+            parts,
+            rows,
+            outputs,
+            pieces,
+            splits,
+            matrix.bits,
+            width,
+            size.outputs,
+            size.stages,
+            num_warps=size.warps,
+        )
     else:
-        per, turned = 1, x
-    blocks = triton.cdiv(matrix.outputs, size.outputs)
-    splits = max(1, min(PROGRAMS // 2 // blocks, triton.cdiv(words * per, size.inputs) // 4))
-    out = torch.empty(rows, matrix.outputs, dtype=x.dtype, device=x.device)
-    parts = out if splits == 1 else torch.empty(splits, *out.shape, dtype=torch.float32, device=x.device)
-    width = max(tiles.LEAST_WIDTH[matrix.format], triton.next_power_of_2(rows))
-    triton_matrix.few_rows[(blocks, splits, triton.cdiv(rows, width))](
-        turned,
-        matrix.values,
-        matrix.scales,
-        x if matrix.bias is None else matrix.bias,
+        triton_matrix.few_scaled[(blocks, splits, passes)](
+            x,
+            matrix.values,
+            matrix.scales,
+            parts,
+            rows,
+            outputs,
+            matrix.inputs,
+            splits,
+            width,
+            size.outputs,
+            tiles.FP8_INPUTS,
+            size.stages,
+            num_warps=size.warps,
+        )
+    out = torch.empty(rows, outputs // 2 if gated else outputs, dtype=x.dtype, device=x.device)
+    wide = triton.next_power_of_2(splits)
+    block = max(64, 2048 // wide)
+    triton_matrix.collect[(rows, triton.cdiv(out.shape[1], block))](
         parts,
-        rows,
-        matrix.outputs,
-        words,
+        x if matrix.bias is None else matrix.bias,
+        x if residual is None else residual,
+        out,
+        outputs,
+        rows * outputs,
         splits,
-        _ONE,
-        matrix.bits,
-        matrix.format == "fp8",
         matrix.bias is not None,
-        width,
-        size.outputs,
-        size.inputs,
-        size.stages,
-        num_warps=size.warps,
+        gated,
+        residual is not None,
+        wide,
+        block,
+        num_warps=4,
     )
-    if splits > 1:
-        triton_matrix.collect[(triton.cdiv(out.numel(), 1024),)](parts, out, out.numel(), splits, 1024, num_warps=4)
     return out
+
+
+@cache
+def multiprocessors(device: torch.device) -> int:
+    """How many the device has; without one as many as an H200, so that a CPU runs what a GPU would."""
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 132
+
+
+@cache
+def splits_for(blocks: int, pieces: int, slots: int) -> int:
+    """Among how many programs the inputs' `pieces` are shared, where `slots` run at once and the next ones after them.
+
+    The least time, counted in pieces; to begin and to end costs a program as much as two.
+    """
+    times = {n: -(-blocks * n // slots) * (-(-pieces // n) + 2) for n in range(1, max(2, pieces // 2 + 1))}
+    return min(times, key=times.__getitem__)
 
 
 def expand(matrix: Matrix, dtype: torch.dtype) -> Tensor:
     """The weights that a quantised matrix means, [N, K]."""
     assert matrix.scales is not None
     out = torch.empty(matrix.outputs, matrix.inputs, dtype=dtype, device=matrix.values.device)
-    words = matrix.values.shape[1]
-    triton_matrix.expand[(matrix.outputs, triton.cdiv(words, 512))](
+    rows, parts = (16, matrix.values.shape[0]) if matrix.bits else (4, triton.cdiv(matrix.inputs, 512))
+    triton_matrix.expand[(triton.cdiv(matrix.outputs, rows), parts)](
         matrix.values,
         matrix.scales,
         out,
+        matrix.outputs,
         matrix.inputs,
-        words,
-        _ONE,
         matrix.bits,
-        matrix.format == "fp8",
+        rows,
         512,
         num_warps=4,
     )

@@ -1,8 +1,8 @@
 """A weight matrix as a GPU holds it: plain, fp8 with a scale a row, or int8 and int4 packed into 32-bit words.
 
 What int8 and int4 mean stands in `model.quantise`. Here a value's 8 or 4 bits, with an offset that makes it positive,
-lie so that 16 bytes that one thread reads (a chunk of four words) share a scale, and the inputs that they meet are
-neighbours: in a chunk, value i of word t is element 4 i + t.
+lie in stretches of 32 words of a row, value i of word t being element 32 i + t: place i of all 32 words is one group
+of the format, with one scale. The rows of a stretch follow each other, so that a program reads one piece of memory.
 """
 
 from dataclasses import dataclass
@@ -25,9 +25,9 @@ class Matrix:
     """N outputs, K inputs."""
 
     values: Tensor
-    "[N, K] plain or fp8; int32 words [N, ceil(K / 32) * BITS] packed"
+    "[N, K] plain or fp8; int32 words [S, N, 32] packed, of S = ceil(K / (1024 / BITS)) stretches"
     scales: Tensor | None
-    "None plain; float32 [N] for fp8; bfloat16 [N, ceil(K / 32)] packed"
+    "None plain; float32 [N] for fp8; packed int32 [S * 16 / BITS, N], two groups' bfloat16 in one, the earlier low"
     bits: int
     "0 plain and fp8, 8 or 4 packed"
     outputs: int
@@ -55,10 +55,10 @@ class Matrix:
             return (self.values.float() * self.scales.unsqueeze(1)).to(dtype)
         per = 32 // self.bits
         shifts = torch.arange(per, dtype=torch.int32, device=self.values.device) * self.bits
-        words = self.values.unflatten(1, (-1, 1, 4))  # [N, chunks, 1, word]
-        raw = (words >> shifts[:, None]) & ((1 << self.bits) - 1)  # [N, chunks, value, word]
-        values = (raw - (1 << (self.bits - 1))).flatten(1).float()
-        return (values * self.scales.float().repeat_interleave(GROUP, 1))[:, : self.inputs].to(dtype)
+        raw = (self.values[:, :, None] >> shifts[:, None]) & ((1 << self.bits) - 1)  # [S, N, value, word]
+        scales = self.scales.unsqueeze(-1).view(torch.bfloat16).unflatten(0, (-1, per // 2))  # [S, pair, N, 2]
+        values = (raw - (1 << (self.bits - 1))).float() * scales.transpose(1, 2).flatten(2)[..., None].float()
+        return values.transpose(0, 1).flatten(1)[:, : self.inputs].to(dtype)
 
 
 def pack(weight: Tensor, format: str, bias: Tensor | None = None) -> Matrix:
@@ -71,14 +71,14 @@ def pack(weight: Tensor, format: str, bias: Tensor | None = None) -> Matrix:
         values = (weight.float() / scales.unsqueeze(1)).to(_FP8)
         return Matrix(values=values, scales=scales, bits=0, outputs=outputs, inputs=inputs, bias=bias)
     bits = int(format.removeprefix("int"))
-    quantised = quantise(weight, format)
-    raw = F.pad(quantised.values, (0, -inputs % GROUP)).to(torch.int32) + (1 << (bits - 1))
-    per = 32 // bits
+    quantised, per = quantise(weight, format), 32 // bits
+    raw = F.pad(quantised.values, (0, -inputs % (GROUP * per))).to(torch.int32) + (1 << (bits - 1))
     shifts = torch.arange(per, dtype=torch.int32, device=weight.device) * bits
-    words = (raw.unflatten(1, (-1, per, 4)) << shifts[:, None]).sum(2, dtype=torch.int32).flatten(1)
+    words = (raw.unflatten(1, (-1, per, GROUP)) << shifts[:, None]).sum(2, dtype=torch.int32)  # [N, S, word]
+    scales = F.pad(quantised.scales, (0, words.shape[1] * per - quantised.scales.shape[1]))
     return Matrix(
-        values=words.contiguous(),
-        scales=quantised.scales.contiguous(),
+        values=words.transpose(0, 1).contiguous(),
+        scales=scales.unflatten(1, (-1, 2)).transpose(0, 1).contiguous().view(torch.int32)[..., 0],
         bits=bits,
         outputs=outputs,
         inputs=inputs,

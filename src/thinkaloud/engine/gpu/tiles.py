@@ -16,16 +16,26 @@ class Tiles(NamedTuple):
     "how many loads are under way"
 
 
-GEMV = {
-    "plain": Tiles(4, 1024, 4, 3),
-    "fp8": Tiles(4, 512, 1, 1),
-    "int8": Tiles(4, 512, 1, 1),
-    "int4": Tiles(4, 1024, 1, 1),
-}
-"Tiles for one row by format; `tuned` holds better ones for single shapes."
-FEW_ROWS = {"fp8": Tiles(128, 128, 8, 3), "int8": Tiles(64, 256, 4, 3), "int4": Tiles(128, 256, 8, 3)}
-"Tiles for a few rows by format: the best of eight or nine on an H200."
-LEAST_WIDTH = {"fp8": 16, "int8": 64, "int4": 16}
-"Rows of x that a program does at least: an H200 did int8 faster 64 at a time than 16."
-tuned: dict[tuple[str, int, int], Tiles] = {}
-"Tiles for one row by format, outputs and inputs, as a search on the machine found them."
+class Few(NamedTuple):
+    """Sizes of a kernel for a few rows."""
+
+    outputs: int
+    "rows of the matrix that a program does"
+    warps: int
+    "warps of 32 threads"
+    stages: int
+    "how many loads are under way"
+    together: int
+    "programs that a multiprocessor runs at once"
+
+
+GEMV = Tiles(4, 1024, 4, 3)
+"For one row of plain weights; `tuned` holds better ones for single shapes."
+PACKED = {8: Few(128, 4, 3, 3), 16: Few(128, 4, 3, 3), 32: Few(128, 4, 3, 2), 64: Few(128, 4, 2, 2)}
+"For int8 and int4, a stretch at a time, by the rows that a program does; a program's memory suits small cards too."
+FP8, FP8_INPUTS = Few(128, 8, 3, 2), 128
+"For fp8, and the columns at a time."
+EXACT = Few(32, 4, 2, 4)
+"In float32, which the matrix units don't do: small, so that it compiles soon."
+tuned: dict[tuple[int, int], Tiles] = {}
+"Tiles for one row by outputs and inputs, as a search on the machine found them."

@@ -1,8 +1,7 @@
-"""Triton kernels: a weight matrix times one row or a few; int4 and int8 are unpacked in registers.
+"""Triton kernels: a plain matrix times one row, a quantised one times a few rows; int4 and int8 unpacked in registers.
 
-Packed weights lie as `matrix.pack` says: in a chunk of four words, value i of word t is element 4 i + t. A value's
-bits, put at the top of a float's mantissa, make a number f from 1 to 2: the value it means is 2^BITS (f - 1.5). The
-bits of 1.0 are an argument, `ONE`: with a constant, the compiler needs two instructions for `(x & mask) | ONE`.
+Packed weights lie as `matrix.pack` says: stretches of 32 words a row, value i of word t being element 32 i + t. So one
+load of 128 bytes a row feeds one product for each of its groups, and a group has one scale.
 """
 
 import triton
@@ -10,40 +9,16 @@ import triton.language as tl
 
 
 @triton.jit
-def _float_of(words, ONE, index: tl.constexpr, BITS: tl.constexpr):
-    """Value `index` of each word, as f."""
-    low: tl.constexpr = BITS * index
-    top: tl.constexpr = 23 - BITS
-    mask: tl.constexpr = ((1 << BITS) - 1) << top
-    moved = words << (top - low) if low <= top else words >> (low - top)
-    return ((moved & mask) | ONE).to(tl.float32, bitcast=True)
-
-
-@triton.jit
-def _loud(x, norm, k, inside, NORM: tl.constexpr):
-    """Inputs `k` of the row: as they are, and times the norm's weights."""
-    raw = tl.load(x + k, mask=inside, other=0.0).to(tl.float32)
-    if NORM:
-        return raw, raw * tl.load(norm + k, mask=inside, other=0.0).to(tl.float32)
-    return raw, raw
-
-
-@triton.jit
 def gemv(
     x,
     weights,
-    scales,
     norm,
     bias,
     residual,
     out,
     N,
     K,
-    WORDS,
-    ONE,
     eps,
-    BITS: tl.constexpr,
-    ROW_SCALED: tl.constexpr,
     NORM: tl.constexpr,
     BIAS: tl.constexpr,
     RESIDUAL: tl.constexpr,
@@ -55,69 +30,29 @@ def gemv(
     """out[N] = W [N, K] x, with RMSNorm of x before; then bias, silu(first N) * second N (GATED), residual."""
     n = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
     row = tl.minimum(n, N - 1).to(tl.int64)  # rows beyond the last repeat it and are not stored
-    if BITS == 0:
-        squares = tl.zeros([BLOCK_K], tl.float32)
-        sums = tl.zeros([BLOCK_N, BLOCK_K], tl.float32)
-        sums_up = tl.zeros([BLOCK_N, BLOCK_K], tl.float32)
-        for start in tl.range(0, K, BLOCK_K, num_stages=STAGES):
-            k = start + tl.arange(0, BLOCK_K)
-            inside = k < K
-            raw, v = _loud(x, norm, k, inside, NORM)
-            squares += raw * raw
-            at = weights + row[:, None] * K + k[None, :]
-            sums += tl.load(at, mask=inside[None, :], other=0.0).to(tl.float32) * v[None, :]
-            if GATED:
-                at_up = weights + (row + N)[:, None] * K + k[None, :]
-                up = tl.load(at_up, mask=inside[None, :], other=0.0)
-                sums_up += up.to(tl.float32) * v[None, :]
-    else:
-        PER: tl.constexpr = 32 // BITS
-        BLOCK_W: tl.constexpr = BLOCK_K // PER
-        groups = WORDS * PER // 32
-        squares = tl.zeros([BLOCK_W], tl.float32)
-        sums = tl.zeros([BLOCK_N, BLOCK_W], tl.float32)
-        sums_up = tl.zeros([BLOCK_N, BLOCK_W], tl.float32)
-        for start in tl.range(0, WORDS, BLOCK_W, num_stages=STAGES):
-            word = start + tl.arange(0, BLOCK_W)
-            inside = word < WORDS
-            at = weights + row[:, None] * WORDS + word[None, :]
-            packed = tl.load(at, mask=inside[None, :], other=0)
-            scale_at = scales + row[:, None] * groups + (word * PER // 32)[None, :]
-            scale = tl.load(scale_at, mask=inside[None, :], other=0.0).to(tl.float32)
-            if GATED:
-                at_up = weights + (row + N)[:, None] * WORDS + word[None, :]
-                packed_up = tl.load(at_up, mask=inside[None, :], other=0)
-                scale_at_up = scales + (row + N)[:, None] * groups + (word * PER // 32)[None, :]
-                scale_up = tl.load(scale_at_up, mask=inside[None, :], other=0.0).to(tl.float32)
-                part_up = tl.zeros([BLOCK_N, BLOCK_W], tl.float32)
-            part = tl.zeros([BLOCK_N, BLOCK_W], tl.float32)
-            total = tl.zeros([BLOCK_W], tl.float32)
-            element = (word // 4) * (4 * PER) + word % 4
-            for index in tl.static_range(PER):
-                k = element + 4 * index
-                raw, v = _loud(x, norm, k, inside & (k < K), NORM)
-                squares += raw * raw
-                total += v
-                part += _float_of(packed, ONE, index, BITS) * v[None, :]
-                if GATED:
-                    part_up += _float_of(packed_up, ONE, index, BITS) * v[None, :]
-            sums += (part - 1.5 * total[None, :]) * scale
-            if GATED:
-                sums_up += (part_up - 1.5 * total[None, :]) * scale_up
+    squares = tl.zeros([BLOCK_K], tl.float32)
+    sums = tl.zeros([BLOCK_N, BLOCK_K], tl.float32)
+    sums_up = tl.zeros([BLOCK_N, BLOCK_K], tl.float32)
+    for start in tl.range(0, K, BLOCK_K, num_stages=STAGES):
+        k = start + tl.arange(0, BLOCK_K)
+        inside = k < K
+        v = tl.load(x + k, mask=inside, other=0.0).to(tl.float32)
+        if NORM:
+            squares += v * v
+            v *= tl.load(norm + k, mask=inside, other=0.0).to(tl.float32)
+        at = weights + row[:, None] * K + k[None, :]
+        sums += tl.load(at, mask=inside[None, :], other=0.0).to(tl.float32) * v[None, :]
+        if GATED:
+            at_up = weights + (row + N)[:, None] * K + k[None, :]
+            sums_up += tl.load(at_up, mask=inside[None, :], other=0.0).to(tl.float32) * v[None, :]
     by = 1.0
-    if BITS:
-        by = 1.0 * (1 << BITS)
     if NORM:
-        by = by * tl.rsqrt(tl.sum(squares, 0) / K + eps)
+        by = tl.rsqrt(tl.sum(squares, 0) / K + eps)
     y = tl.sum(sums, 1) * by
-    if ROW_SCALED:
-        y *= tl.load(scales + row)
     if BIAS:
         y += tl.load(bias + row).to(tl.float32)
     if GATED:
         up_y = tl.sum(sums_up, 1) * by
-        if ROW_SCALED:
-            up_y *= tl.load(scales + row + N)
         if BIAS:
             up_y += tl.load(bias + row + N).to(tl.float32)
         y = y * tl.sigmoid(y) * up_y
@@ -126,92 +61,168 @@ def gemv(
     tl.store(out + n, y.to(out.dtype.element_ty), mask=n < N)
 
 
-@triton.jit
-def few_rows(
+@triton.jit(do_not_specialize=["M", "SPLITS"])
+def few_scaled(
     x,
     weights,
     scales,
-    bias,
-    out,
+    parts,
     M,
     N,
-    WORDS,
+    K,
     SPLITS,
-    ONE,
-    BITS: tl.constexpr,
-    ROW_SCALED: tl.constexpr,
-    BIAS: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
     STAGES: tl.constexpr,
 ):
-    """out[split, M, N]: its share of x[M, K] W[N, K]^T + bias for few rows, on the matrix units, in x's type.
+    """parts [SPLITS, M, N]: shares of x [M, K] W [N, K]^T for few rows, W in 8-bit floats with a scale a row."""
+    n = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
+    split = tl.program_id(1)
+    m = tl.program_id(2) * BLOCK_M + tl.arange(0, BLOCK_M)
+    row = tl.minimum(n, N - 1).to(tl.int64)
+    x_at = x + tl.minimum(m, M - 1).to(tl.int64)[None, :] * K
+    tiles = tl.cdiv(K, BLOCK_K)
+    first = split * tiles // SPLITS * BLOCK_K
+    last = tl.minimum((split + 1) * tiles // SPLITS * BLOCK_K, K)
+    sums = tl.zeros([BLOCK_N, BLOCK_M], tl.float32)
+    for start in tl.range(first, last, BLOCK_K, num_stages=STAGES):
+        k = start + tl.arange(0, BLOCK_K)
+        inside = k < K
+        w = tl.load(weights + row[:, None] * K + k[None, :], mask=inside[None, :], other=0.0)
+        v = tl.load(x_at + k[:, None], mask=inside[:, None], other=0.0)
+        sums = tl.dot(w.to(tl.float32).to(v.dtype), v, sums, input_precision="ieee")
+    sums *= tl.load(scales + row)[:, None]
+    at = parts + (split * M + m).to(tl.int64)[None, :] * N + n[:, None]
+    tl.store(at, sums, mask=(n < N)[:, None] & (m < M)[None, :])
 
-    For packed weights x is [M, values of a word, WORDS], so that what meets value i of the words lies in one piece.
+
+@triton.jit
+def _scaled(words, scale, index: tl.constexpr, BITS: tl.constexpr, LESS: tl.constexpr):
+    """Value `index` of each word times its scale and 2^-LESS: two instructions, a mask and a product.
+
+    A value's bits, left where they lie, are a float too small to be normal, v 2^(at - 149). Only values that reach
+    into the float's exponent are moved, several at once.
+    """
+    low: tl.constexpr = BITS * index
+    fit: tl.constexpr = 23 // BITS * BITS
+    moved: tl.constexpr = low // fit * fit
+    at: tl.constexpr = low - moved
+    mask: tl.constexpr = ((1 << BITS) - 1) << at
+    grow: tl.constexpr = 2.0 ** (149 - at - LESS)
+    middle: tl.constexpr = 2.0 ** (BITS - 1 - LESS)
+    own = words >> moved if moved else words
+    return (own & mask).to(tl.float32, bitcast=True) * (scale * grow) - scale * middle
+
+
+@triton.jit(do_not_specialize=["M", "STRETCHES", "SPLITS"])
+def few_packed(
+    x,
+    weights,
+    scales,
+    parts,
+    M,
+    N,
+    STRETCHES,
+    SPLITS,
+    BITS: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    STAGES: tl.constexpr,
+):
+    """parts [SPLITS, M, N]: shares of x [M, K] W [N, K]^T for few rows, W packed, on the matrix units, in x's type.
+
+    Every load is the operand of a product, but for what is done to single elements: so the compiler reads it from
+    shared memory as the matrix units want it, with loads of later stretches under way.
     """
     n = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
     split = tl.program_id(1)
     m = tl.program_id(2) * BLOCK_M + tl.arange(0, BLOCK_M)
     row = tl.minimum(n, N - 1).to(tl.int64)
-    PER: tl.constexpr = 32 // BITS if BITS else 1
-    BLOCK_W: tl.constexpr = BLOCK_K // PER
-    x_at = x + tl.minimum(m, M - 1).to(tl.int64)[None, :] * (WORDS * PER)
-    tiles = tl.cdiv(WORDS, BLOCK_W)
-    first = split * tiles // SPLITS * BLOCK_W
-    last = tl.minimum((split + 1) * tiles // SPLITS * BLOCK_W, WORDS)
+    PER: tl.constexpr = 32 // BITS
+    LESS: tl.constexpr = 40  # keeps every factor within a float's exponent
+    t = tl.arange(0, 32)
+    x_at = x + m.to(tl.int64)[None, :] * (STRETCHES * PER * 32) + t[:, None]
     sums = tl.zeros([BLOCK_N, BLOCK_M], tl.float32)
-    for start in tl.range(first, last, BLOCK_W, num_stages=STAGES):
-        word = start + tl.arange(0, BLOCK_W)
-        inside = word < WORDS
-        at = weights + row[:, None] * WORDS + word[None, :]
-        if BITS == 0:
-            w = tl.load(at, mask=inside[None, :], other=0.0)
-            v = tl.load(x_at + word[:, None], mask=inside[:, None], other=0.0)
-            sums = tl.dot(w.to(tl.float32).to(v.dtype), v, sums, input_precision="ieee")
-        else:
-            packed = tl.load(at, mask=inside[None, :], other=0)
-            scale_at = scales + row[:, None] * (WORDS * PER // 32) + (word * PER // 32)[None, :]
-            scale = tl.load(scale_at, mask=inside[None, :], other=0.0).to(tl.float32) * (1 << BITS)
-            for index in tl.static_range(PER):
-                v = tl.load(x_at + (index * WORDS + word)[:, None], mask=inside[:, None], other=0.0)
-                w = (_float_of(packed, ONE, index, BITS) - 1.5) * scale
-                sums = tl.dot(w.to(v.dtype), v, sums, input_precision="ieee")
-    if ROW_SCALED:
-        sums *= tl.load(scales + row)[:, None]
+    for stretch in tl.range(split * STRETCHES // SPLITS, (split + 1) * STRETCHES // SPLITS, num_stages=STAGES):
+        words = tl.load(weights + (stretch * N + row)[:, None] * 32 + t[None, :])
+        for index in tl.static_range(PER):
+            group = stretch * PER + index
+            v = tl.load(x_at + group * 32, mask=(m < M)[None, :], other=0.0)
+            if index % 2 == 0:
+                pair = tl.load(scales + group // 2 * N + row)
+                scale = (pair << 16).to(tl.float32, bitcast=True)
+            else:
+                scale = (pair & -65536).to(tl.float32, bitcast=True)
+            w = _scaled(words, scale[:, None], index, BITS, LESS)
+            if x.dtype.element_ty == tl.float16:  # no room for 2^-LESS
+                w *= 2.0**LESS
+            sums = tl.dot(w.to(v.dtype), v, sums, input_precision="ieee")
+    if x.dtype.element_ty != tl.float16:
+        sums *= 2.0**LESS
+    at = parts + (split * M + m).to(tl.int64)[None, :] * N + n[:, None]
+    tl.store(at, sums, mask=(n < N)[:, None] & (m < M)[None, :])
+
+
+@triton.jit
+def _added(parts, bias, m, n, N, SIZE, SPLITS, inside, BIAS: tl.constexpr, WIDE: tl.constexpr):
+    split = tl.arange(0, WIDE)[:, None]
+    at = parts + split * SIZE + (m * N + n)[None, :]
+    total = tl.sum(tl.load(at, mask=(split < SPLITS) & inside[None, :], other=0.0), 0)
     if BIAS:
-        sums += tl.load(bias + row).to(tl.float32)[:, None] * (split == 0).to(tl.float32)
-    at = out + (split * M + m).to(tl.int64)[None, :] * N + n[:, None]
-    tl.store(at, sums.to(out.dtype.element_ty), mask=(n < N)[:, None] & (m < M)[None, :])
+        total += tl.load(bias + n, mask=inside, other=0.0).to(tl.float32)
+    return total
+
+
+@triton.jit(do_not_specialize=["SPLITS"])
+def collect(
+    parts,
+    bias,
+    residual,
+    out,
+    N,
+    SIZE,
+    SPLITS,
+    BIAS: tl.constexpr,
+    GATED: tl.constexpr,
+    RESIDUAL: tl.constexpr,
+    WIDE: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """out [M, N] = the sum of parts [SPLITS, M, N] and a bias; SwiGLU of its halves (GATED: [M, N / 2]); a residual."""
+    m = tl.program_id(0).to(tl.int64)
+    n = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    width = N // 2 if GATED else N
+    inside = n < width
+    y = _added(parts, bias, m, n, N, SIZE, SPLITS, inside, BIAS, WIDE)
+    if GATED:
+        y = y * tl.sigmoid(y) * _added(parts, bias, m, n + width, N, SIZE, SPLITS, inside, BIAS, WIDE)
+    if RESIDUAL:
+        y += tl.load(residual + m * width + n, mask=inside, other=0.0).to(tl.float32)
+    tl.store(out + m * width + n, y.to(out.dtype.element_ty), mask=inside)
 
 
 @triton.jit
-def collect(parts, out, SIZE, SPLITS, BLOCK: tl.constexpr):
-    """out[SIZE] = the sum of parts [SPLITS, SIZE]."""
-    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    total = tl.zeros([BLOCK], tl.float32)
-    for split in range(0, SPLITS):
-        total += tl.load(parts + split * SIZE + at, mask=at < SIZE, other=0.0)
-    tl.store(out + at, total.to(out.dtype.element_ty), mask=at < SIZE)
-
-
-@triton.jit
-def expand(weights, scales, out, K, WORDS, ONE, BITS: tl.constexpr, ROW_SCALED: tl.constexpr, BLOCK: tl.constexpr):
-    """out [N, K]: the weights that a format means; a program writes a stretch of a row."""
-    row = tl.program_id(0).to(tl.int64)
-    if ROW_SCALED:
-        k = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-        w = tl.load(weights + row * K + k, mask=k < K, other=0.0).to(tl.float32) * tl.load(scales + row)
-        tl.store(out + row * K + k, w.to(out.dtype.element_ty), mask=k < K)
+def expand(weights, scales, out, N, K, BITS: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr):
+    """out [N, K]: the weights that a format means; a program writes a stretch of several rows."""
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS).to(tl.int64)
+    part = tl.program_id(1)
+    there = row < N
+    if BITS == 0:
+        k = part * BLOCK + tl.arange(0, BLOCK)
+        inside = there[:, None] & (k < K)[None, :]
+        w = tl.load(weights + row[:, None] * K + k[None, :], mask=inside, other=0.0).to(tl.float32)
+        w *= tl.load(scales + row, mask=there, other=0.0)[:, None]
+        tl.store(out + row[:, None] * K + k[None, :], w.to(out.dtype.element_ty), mask=inside)
     else:
         PER: tl.constexpr = 32 // BITS
-        word = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-        inside = word < WORDS
-        packed = tl.load(weights + row * WORDS + word, mask=inside, other=0)
-        scale_at = scales + row * (WORDS * PER // 32) + word * PER // 32
-        scale = tl.load(scale_at, mask=inside, other=0.0).to(tl.float32) * (1 << BITS)
-        element = (word // 4) * (4 * PER) + word % 4
+        t = tl.arange(0, 32)
+        words = tl.load(weights + (part * N + row)[:, None] * 32 + t[None, :], mask=there[:, None], other=0)
         for index in tl.static_range(PER):
-            k = element + 4 * index
-            w = (_float_of(packed, ONE, index, BITS) - 1.5) * scale
-            tl.store(out + row * K + k, w.to(out.dtype.element_ty), mask=inside & (k < K))
+            group = part * PER + index
+            pair = tl.load(scales + group // 2 * N + row, mask=there, other=0)
+            scale = (pair << 16 if index % 2 == 0 else pair & -65536).to(tl.float32, bitcast=True)
+            v = ((words >> (BITS * index)) & ((1 << BITS) - 1)).to(tl.float32) - (1 << (BITS - 1))
+            k = group * 32 + t
+            at = out + row[:, None] * K + k[None, :]
+            tl.store(at, (v * scale[:, None]).to(out.dtype.element_ty), mask=there[:, None] & (k < K)[None, :])
