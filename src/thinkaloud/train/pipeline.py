@@ -171,10 +171,12 @@ def examples(run: Path, before: str, after: str, *, each: int = 3) -> list[dict[
     """The same sealed problems as two stages answered them: of every family the first `each` of its highest level."""
     pair = [read_json(run / "evaluations" / f"{name}.json")["problems"] for name in (before, after)]
     chosen: dict[str, list[dict[str, Any]]] = {}
+    tops: dict[str, int] = {}
+    for entry in pair[0]:
+        tops[entry["family"]] = max(entry["level"], tops.get(entry["family"], entry["level"]))
     for first, second in zip(*pair, strict=True):
-        top = max(entry["level"] for entry in pair[0] if entry["family"] == first["family"])
         rows = chosen.setdefault(first["family"], [])
-        if first["level"] == top and len(rows) < each:
+        if first["level"] == tops[first["family"]] and len(rows) < each:
             rows.append(
                 {
                     **{key: first[key] for key in ("id", "family", "level", "question", "reference")},
