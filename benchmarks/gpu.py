@@ -445,7 +445,7 @@ def tune_few() -> list[dict[str, Any]]:
         torch.cuda.empty_cache()
     for rows, candidates in choices.items():
         whole = [tiles for tiles in candidates if len(total.get((rows, tiles), [])) == 4]
-        sizes.PACKED[rows] = min(whole, key=lambda tiles: sum(total[rows, tiles]))  # noqa: B023
+        sizes.PACKED[rows] = min(whole, key=lambda tiles: sum(total[rows, tiles]), default=candidates[0])  # noqa: B023
         line(rows=rows, chosen=tuple(sizes.PACKED[rows]))
     return found
 

@@ -711,7 +711,7 @@ def test_export_finds_names_on_the_hub_and_takes_an_adapter(monkeypatch: pytest.
     monkeypatch.setattr("thinkaloud.inference.hub.locate", lambda path: asked.append(path) or BUNDLED)
     monkeypatch.setattr("thinkaloud.inference.loading.open_transformer", open_transformer)
     assert run(["export", "Qwen/QwQ-32B", str(tmp_path / "new"), "--adapter", "a/b"]) == 2
-    assert asked == ["Qwen/QwQ-32B", "a/b"]
+    assert asked == ["Qwen/QwQ-32B", "a/b", BUNDLED]
 
 
 @pytest.mark.parametrize("verb", ["ask hi --model", "chat", "eval"])

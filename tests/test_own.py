@@ -222,6 +222,7 @@ def test_the_trained_model_is_a_whole_checkpoint(tmp_path: Path, brought_model: 
         merge_adapter(again)
         assert all(torch.equal(value, after[name]) for name, value in again.named_parameters())
         assert read_json(adapter / "adapter_config.json")["base_model_name_or_path"] == str(brought_model)
+        assert load(brought_model, adapter=adapter).upbringing == model.upbringing
     measured = [read_json(tmp_path / "run" / "evaluations" / f"{name}.json") for name in ("before", "rl")]
     assert [one["model"] for one in measured] == ["before", "rl"]
     assert measured[0]["problems"][0]["id"] == measured[1]["problems"][0]["id"]

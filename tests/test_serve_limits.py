@@ -208,7 +208,7 @@ def test_the_fault_of_one_reply_takes_no_other_along(
     seed = 1 + answers.index(good)
     assert (
         good.json()["choices"]
-        == httpx2.post(live.url + "/chat/completions", json=body(model, 60, seed=seed)).json()["choices"]
+        == httpx2.post(live.url + "/chat/completions", json=body(model, 60, seed=seed), timeout=60).json()["choices"]
     )
 
 
@@ -248,13 +248,13 @@ def test_a_fault_of_the_engine_ends_what_is_under_way_and_not_the_server(
         return whole()
 
     monkeypatch.setattr(model.engine, "step", step)
-    answer = httpx2.post(live.url + "/chat/completions", json=body(model, 60))
+    answer = httpx2.post(live.url + "/chat/completions", json=body(model, 60), timeout=60)
     assert answer.status_code == 500
     assert not model.engine.busy
-    said = httpx2.post(live.url + "/chat/completions", json=body(model, 60, stream=True)).text
+    said = httpx2.post(live.url + "/chat/completions", json=body(model, 60, stream=True), timeout=60).text
     assert said.endswith("data: [DONE]\n\n") and '"error"' not in said
     steps.clear()
-    said = httpx2.post(live.url + "/chat/completions", json=body(model, 60, stream=True)).text
+    said = httpx2.post(live.url + "/chat/completions", json=body(model, 60, stream=True), timeout=60).text
     assert json.loads(said.strip().splitlines()[-1][5:])["error"]["type"] == "server_error"
 
 
@@ -312,7 +312,7 @@ def test_a_thought_is_led_from_outside(live: Live, model: ReasoningModel) -> Non
     url = live.url + "/chat/completions"
 
     def control(identifier: str, action: str, **more: Any) -> bool:
-        answer = httpx2.post(url + "/control", json={"id": identifier, "action": action, **more})
+        answer = httpx2.post(url + "/control", json={"id": identifier, "action": action, **more}, timeout=60)
         assert answer.status_code == 200 and answer.json()["id"] == identifier
         return bool(answer.json()["done"])
 
@@ -336,7 +336,7 @@ def test_a_thought_is_led_from_outside(live: Live, model: ReasoningModel) -> Non
         choices += [one for line in lines if line.strip() != "[DONE]" for one in json.loads(line)["choices"]]
     thought = "".join(one["delta"].get("reasoning_content", "") for one in choices)
     assert "\nRed Red Blue\n" in thought and choices[-1]["thought_end"] == "client"
-    missing = httpx2.post(url + "/control", json={"id": identifier, "action": "add"})
+    missing = httpx2.post(url + "/control", json={"id": identifier, "action": "add"}, timeout=60)
     assert missing.status_code == 400 and missing.json()["error"]["param"] == "text"
 
 

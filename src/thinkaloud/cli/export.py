@@ -63,7 +63,8 @@ def write_whole(source: Path, folder: Path, dtype: str, adapter: str | None) -> 
     """The model whole, an adapter merged; one of our own as a Llama, so that transformers takes its own tokenizer."""
     import torch
 
-    from thinkaloud.inference import loading
+    from thinkaloud.inference import hub, loading
+    from thinkaloud.inference.defaults import TAUGHT
     from thinkaloud.inference.publish import keep_published, keep_tokenizer, misread, spell_sampling
     from thinkaloud.model import Checkpoint, save_model
     from thinkaloud.model.weights import as_llama, as_published
@@ -78,7 +79,8 @@ def write_whole(source: Path, folder: Path, dtype: str, adapter: str | None) -> 
         raise UserError(f"{source} names no eos_token in tokenizer_config.json: add it")
     pad = eos if pad is None else pad
     loaded = "bfloat16" if kept == "bfloat16" and adapter is None else "float32"
-    transformer = loading.open_transformer(source, dtype=loaded, adapter=adapter)
+    change = None if adapter is None else hub.locate(adapter)
+    transformer = loading.open_transformer(source, dtype=loaded, adapter=change)
     other = misread(source)
     written = as_llama(transformer) if other else as_published(transformer, source)
     save_model(written, folder, eos_token_id=eos, pad_token_id=pad, dtype=getattr(torch, kept))
@@ -87,8 +89,9 @@ def write_whole(source: Path, folder: Path, dtype: str, adapter: str | None) -> 
     else:
         keep_published(source, folder, template, kept)
     spell_sampling(source, folder, pad)
-    if (source / "thinkaloud.json").exists():
-        shutil.copy(source / "thinkaloud.json", folder)
+    for taught in (source, change):  # an adapter's word is the later one
+        if taught is not None and (taught / TAUGHT).exists():
+            shutil.copy(taught / TAUGHT, folder)
     config = json.loads((folder / "config.json").read_text("utf-8"))
     return Published(name=folder.name, config=config, parameters=transformer.size, dtype=kept)
 
@@ -97,6 +100,7 @@ def write_adapter(source: Path, adapter: Path, folder: Path) -> "Published":
     """The adapter that a stage has trained, with the tokenizer and the template of its model."""
     from safetensors import safe_open
 
+    from thinkaloud.inference.defaults import TAUGHT
     from thinkaloud.inference.publish import keep_tokenizer
     from thinkaloud.reports.card import Published
     from thinkaloud.train.start import template_in
@@ -109,8 +113,9 @@ def write_adapter(source: Path, adapter: Path, folder: Path) -> "Published":
             "the adapter is for a model that an earlier stage has trained, not for a published one: export it whole"
         )
     keep_tokenizer(source, folder, template_in(source))
-    for name in ADAPTER:
-        shutil.copyfile(adapter / name, folder / name)
+    for name in (*ADAPTER, TAUGHT):
+        if (adapter / name).exists():
+            shutil.copyfile(adapter / name, folder / name)
     with safe_open(folder / ADAPTER[1], framework="pt") as file:
         parts = [file.get_slice(name) for name in file.offset_keys()]
         size, dtype = sum(prod(part.get_shape()) for part in parts), parts[0].get_dtype()

@@ -72,9 +72,14 @@ class Upbringing:
     "what followed each question of the user's own that it was last trained on; empty for nothing"
 
 
-def upbringing_of(folder: Path) -> Upbringing:
-    """What the training of the checkpoint in `folder` noted in thinkaloud.json."""
-    file = read_json(folder / "thinkaloud.json")
+TAUGHT = "thinkaloud.json"
+"Where training notes what it taught."
+
+
+def upbringing_of(folder: Path, adapter: Path | None = None) -> Upbringing:
+    """What the training of the checkpoint in `folder` noted, or that of an adapter to it."""
+    taught = folder if adapter is None or not (adapter / TAUGHT).exists() else adapter
+    file = read_json(taught / TAUGHT)
     return Upbringing(
         families=tuple(file.get("families", ())),
         turns=file.get("turns"),

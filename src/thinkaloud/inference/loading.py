@@ -71,20 +71,20 @@ def load(
         alone = _alone(folder, tokenizer, dtype, quantize, cache, context, yarn, watch)
         if alone is not None:
             return alone
-    transformer = open_transformer(
-        folder, dtype=dtype, device=device, context=context, yarn=yarn, adapter=adapter, offline=offline
-    )
+    change = None if adapter is None else locate(adapter, offline=offline)
+    transformer = open_transformer(folder, dtype=dtype, device=device, context=context, yarn=yarn, adapter=change)
     if device == "cuda":
         engine = Engine(transformer, weights=quantize or "auto", cache=cache)
-        return ReasoningModel(folder, transformer, tokenizer, engine=engine, changed=adapter is not None)
+        changed = change is not None
+        return ReasoningModel(folder, transformer, tokenizer, engine=engine, changed=changed, adapter=change)
     if quantize is not None:
         from thinkaloud.model.quantise import quantise_model
 
         quantise_model(transformer, quantize)
     able = can_quantise(transformer)
     engine = Engine(transformer, weights=quantize if quantize and able else "auto", cache=cache if able else "auto")
-    changed = adapter is not None or bool(quantize and not able)
-    return ReasoningModel(folder, transformer, tokenizer, engine=engine, changed=changed)
+    changed = change is not None or bool(quantize and not able)
+    return ReasoningModel(folder, transformer, tokenizer, engine=engine, changed=changed, adapter=change)
 
 
 def open_transformer(

@@ -46,10 +46,12 @@ class ReasoningModel:
         *,
         engine: Engine | None = None,
         changed: bool = False,
+        adapter: Path | None = None,
     ) -> None:
         """`transformer` may be what opens it, when the engine has weights of its own: only `logprobs` needs it then.
 
-        `changed`: the weights are no longer those of the folder, so that its calibration says nothing of them.
+        `changed`: the weights are no longer those of the folder, so that its calibration says nothing of them;
+        `adapter`: the folder of what was merged into them, which may say what it was taught.
         """
         self.path = path
         self._transformer = transformer
@@ -57,7 +59,7 @@ class ReasoningModel:
         self.engine = Engine(self.transformer) if engine is None else engine
         self.config = self.engine.config
         self.defaults = defaults_of(path)
-        self.upbringing = upbringing_of(path)
+        self.upbringing = upbringing_of(path, adapter)
         self.template = ChatTemplate(tokenizer, end_ids=end_ids(path, self.config.vocab_size))
         self.calibration = None if changed else calibration_of(path, self.engine.weights)
         self._streams: WeakValueDictionary[int, Taker] = WeakValueDictionary()

@@ -314,12 +314,13 @@ class Stage:
 
     def finish(self) -> Path:
         """Write the stage's model, ready to `load`, then its ledger, which says that it is trained; drop its states."""
-        folder = self.folder / "model"
+        folder, adapter = self.folder / "model", None
         with self.average.applied():
             if self.settings.lora is not None:
                 base = self.recipe.model if isinstance(self.recipe.model, str) and self.settings.init is None else None
-                fold(self.model, self.folder / "adapter", self.settings.lora, base)
-            save_trained(self.model, self.template, folder, self.recipe)
+                adapter = self.folder / "adapter"
+                fold(self.model, adapter, self.settings.lora, base)
+            save_trained(self.model, self.template, folder, self.recipe, adapter)
         self.ledger.unique_problems = len(self.seen)
         self.ledger.repeated_tokens = round(self.repeated)
         write_json(self.folder / "ledger.json", self.ledger.as_dict())

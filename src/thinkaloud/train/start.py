@@ -9,7 +9,7 @@ import torch
 
 from thinkaloud.base.errors import UserError
 from thinkaloud.base.run import write_json
-from thinkaloud.inference.defaults import end_ids, upbringing_of
+from thinkaloud.inference.defaults import TAUGHT, end_ids, upbringing_of
 from thinkaloud.inference.hub import locate
 from thinkaloud.inference.publish import keep_published
 from thinkaloud.model import ModelConfig, Transformer, load_model, save_model
@@ -90,10 +90,13 @@ def first_weights(recipe: Recipe, vocabulary: int) -> Transformer:
     return model.to(device_of(recipe), dtype_of(recipe))
 
 
-def save_trained(model: Transformer, template: ChatTemplate, folder: Path, recipe: Recipe) -> None:
+def save_trained(
+    model: Transformer, template: ChatTemplate, folder: Path, recipe: Recipe, adapter: Path | None = None
+) -> None:
     """Write a trained model as `load`, `transformers` and vLLM open it.
 
-    One that came from a checkpoint keeps its configuration, tokenizer, template and way of being sampled.
+    One that came from a checkpoint keeps its configuration, tokenizer, template and way of being sampled; what it was
+    taught is noted in the folder of its adapter as well.
     """
     tokenizer = template.tokenizer
     names, known = tokenizer.special_names, list(recipe.families)
@@ -104,7 +107,7 @@ def save_trained(model: Transformer, template: ChatTemplate, folder: Path, recip
     save_model(written, folder, eos_token_id=eos, pad_token_id=eos if pad is None else pad)
     if source is None:
         tokenizer.save(folder)
-        write_json(folder / "thinkaloud.json", {"families": known, "turns": 1})
+        write_json(folder / TAUGHT, {"families": known, "turns": 1})
         return
     keep_published(source, folder, template, str(model.head.dtype).removeprefix("torch."))
     before = upbringing_of(source)
@@ -112,4 +115,5 @@ def save_trained(model: Transformer, template: ChatTemplate, folder: Path, recip
     instruction = "" if recipe.problems is None else instruction_of(recipe.run.dir, recipe.instruction)
     if families or instruction:
         noted = {"families": families, "turns": before.turns, "instruction": instruction}
-        write_json(folder / "thinkaloud.json", noted)
+        for one in (folder, adapter) if adapter else (folder,):
+            write_json(one / TAUGHT, noted)
