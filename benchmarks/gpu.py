@@ -152,7 +152,7 @@ def check_matrices() -> None:
                 plain = run.gemv(x[None], matrix)
                 expected = x[None].double() @ weight.T + bias.double()
                 worst["gemv"] = max(worst["gemv"], away(fused, y), away(plain, expected))
-                for rows in (2, 17, 64, 100):
+                for rows in (2, 17, 64, 100, 300):
                     many = torch.randn(rows, inputs, device=DEVICE).to(dtype)
                     expected = many.double() @ weight.T + bias.double()
                     worst["matmul"] = max(worst["matmul"], away(run.matmul(many, matrix), expected))
@@ -368,6 +368,8 @@ def gemv_seconds(name: str, matrix: Matrix) -> float:
 
 def tune(minutes: float) -> list[dict[str, Any]]:
     """A short search over tiles for one row, on the matrices of 32B; what it finds is used from here on."""
+    from triton.errors import TritonError
+
     from thinkaloud.engine.gpu import tiles as sizes
 
     found, box, default = [], min(18.0, minutes * 60 / 25), sizes.GEMV
@@ -384,7 +386,7 @@ def tune(minutes: float) -> list[dict[str, Any]]:
             sizes.tuned[key] = tiles
             try:
                 times[tiles] = gemv_seconds(name, matrix)
-            except (RuntimeError, ValueError) as error:  # tiles that do not fit the machine
+            except (RuntimeError, ValueError, TritonError) as error:  # tiles that do not fit the machine
                 line(matrix=name, tiles=tuple(tiles), fails=repr(error)[:80])
         best = min(times, key=times.__getitem__) if times else default
         sizes.tuned[key] = best
@@ -419,7 +421,9 @@ def replayed(work: Callable[[Matrix], Any], matrices: list[Matrix]) -> float:
 
 
 def tune_few() -> list[dict[str, Any]]:
-    """Tiles for a few rows of int4 and int8 on 32B's largest two; beside fp8 and the library's product in bfloat16."""
+    """Tiles for a few rows of int4, int8 on two matrices of 32B; beside fp8 and the library's product in bfloat16."""
+    from triton.errors import TritonError
+
     from thinkaloud.engine.gpu import kernels
     from thinkaloud.engine.gpu import tiles as sizes
 
@@ -435,7 +439,7 @@ def tune_few() -> list[dict[str, Any]]:
                     sizes.PACKED[rows] = tiles
                 try:
                     taken = replayed(lambda matrix: kernels.matmul(x, matrix), matrices)  # noqa: B023
-                except (RuntimeError, ValueError) as error:  # tiles that do not fit the machine
+                except (RuntimeError, ValueError, TritonError) as error:  # tiles that do not fit the machine
                     line(format=format, rows=rows, tiles=tiles, fails=repr(error)[:80])
                     continue
                 total.setdefault((rows, tiles), []).append(taken)
@@ -700,7 +704,7 @@ def vllm_rates(shape: str) -> list[Any]:
     return [line(peer="vllm", shape=shape, tok_s=sum(s.max_tokens for s in settings) / took)]
 
 
-PLAN = """On a GPU this measures: copy, read and matmul ceilings; tiles for one row and for a few by format; the
+PLAN = """On a GPU this measures: copy, read and matmul ceilings; tiles for one row, and a few of packed weights; the
 QwQ-32B shape at batch 1, 8, 64, 256 in bf16 and 1, 8, 64 in int4, int8 and fp8, and prefill of 512 and 4096 tokens;
 7B and 0.5B; rollouts of 256 sequences with and without groups; a training pass in float32 and TF32; transformers eager
 and compiled; vLLM where it is installed."""

@@ -101,6 +101,10 @@ def test_no_arguments_is_help_and_version_is_told(capsys: pytest.CaptureFixture[
         (["ask", "--temperature", "hot", "hello"], "--temperature"),
         (["chat", "--model", "nowhere"], "nowhere"),
         (["serve", "--api-key", " "], "--api-key is empty"),
+        (
+            ["serve", "m", "--engine", "vllm", "--url", "http://[::1]:1", "--adapter", "a"],
+            "the other server has the weights",
+        ),
     ],
 )
 def test_a_mistake_is_one_clear_line_and_code_2(

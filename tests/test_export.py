@@ -170,6 +170,7 @@ def lora_run(tmp_path: Path, base: Path, *, named: bool = True) -> Path:
             matrix.data = torch.randn(matrix.shape, generator=torch.Generator().manual_seed(index)) / 8
     save_adapter(model, stage / "adapter", config, base=str(base) if named else None)
     shutil.copytree(base, folder / "model")
+    (stage / "adapter" / "thinkaloud.json").write_text('{"families": ["chains"], "instruction": "Be brief."}')
     return folder
 
 
@@ -190,7 +191,9 @@ def test_an_adapter_alone_is_what_peft_opens(tmp_path: Path) -> None:
     assert not (alone / "model.safetensors").exists()
     facts = yaml.safe_load((alone / "README.md").read_text().split("---\n")[1])
     assert facts["library_name"] == "peft" and facts["license"] == "other"
+    (base / "thinkaloud.json").write_text('{"families": []}')
     assert run(["export", str(base), str(whole), "--adapter", str(alone)]) == 0
+    assert all("Be brief." in (one / "thinkaloud.json").read_text() for one in (alone, whole))
     theirs = peft.AutoPeftModelForCausalLM.from_pretrained(alone).float().eval()
     ids = [5, 9, 70, 33]
     (done,) = load(whole).generate_ids([ids], max_tokens=12, temperature=0.0, ignore_eos=True)

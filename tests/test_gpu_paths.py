@@ -369,7 +369,7 @@ def test_one_row_times_a_matrix(run: Any, format: str, outputs: int, inputs: int
 
 @each
 @pytest.mark.parametrize("format", ["fp8", "int8", "int4"])
-@pytest.mark.parametrize(("rows", "inputs"), [(2, 200), (21, 200), (70, 200), (5, 2072)])
+@pytest.mark.parametrize(("rows", "inputs"), [(2, 200), (21, 200), (70, 200), (5, 2072), (257, 200)])
 def test_a_few_rows_times_a_matrix_and_many(run: Any, format: str, rows: int, inputs: int) -> None:
     """Sizes fill no tile; many inputs are split among programs."""
     bias, x = normal(70), normal(rows, inputs)

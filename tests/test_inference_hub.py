@@ -302,15 +302,16 @@ def test_context_and_adapter_reach_the_model(tmp_path: Path) -> None:
     for part in add_adapter(carrier, config).values():
         torch.nn.init.normal_(part.lora_B)
     save_adapter(carrier, tmp_path / "adapter", config)
+    (folder / "thinkaloud.json").write_text('{"families": ["first"], "instruction": "Be kind."}')
     plain, adapted = load(folder, context=20), load(folder, adapter=tmp_path / "adapter")
     assert plain.transformer.cos.shape[0] == 20
     with pytest.raises(UserError, match="context of 20: shorten it, or load with a larger context"):
         plain.ask("Hello " * 30)
     assert not any("lora" in name for name, _ in adapted.transformer.named_parameters()), "merged"
-    assert adapted.upbringing == plain.upbringing
+    assert adapted.upbringing == plain.upbringing and plain.upbringing.instruction == "Be kind."
     (tmp_path / "adapter/thinkaloud.json").write_text('{"families": ["own"], "instruction": "Be brief."}')
     taught = load(folder, adapter=tmp_path / "adapter").upbringing
-    assert (taught.families, taught.instruction, plain.upbringing.instruction) == (("own",), "Be brief.", "")
+    assert (taught.families, taught.instruction) == (("own",), "Be brief.")
     assert plain.logprobs([[1, 2, 3]]) != adapted.logprobs([[1, 2, 3]])
     from thinkaloud.inference import ReasoningModel
 

@@ -113,9 +113,11 @@ def write_adapter(source: Path, adapter: Path, folder: Path) -> "Published":
             "the adapter is for a model that an earlier stage has trained, not for a published one: export it whole"
         )
     keep_tokenizer(source, folder, template_in(source))
-    for name in (*ADAPTER, TAUGHT):
-        if (adapter / name).exists():
-            shutil.copyfile(adapter / name, folder / name)
+    for name in ADAPTER:
+        shutil.copyfile(adapter / name, folder / name)
+    for taught in (source, adapter):
+        if (taught / TAUGHT).exists():
+            shutil.copyfile(taught / TAUGHT, folder / TAUGHT)
     with safe_open(folder / ADAPTER[1], framework="pt") as file:
         parts = [file.get_slice(name) for name in file.offset_keys()]
         size, dtype = sum(prod(part.get_shape()) for part in parts), parts[0].get_dtype()

@@ -77,6 +77,8 @@ def serve(
         raise UserError(f"--engine {engine} is unknown: choose own or vllm")
     if (engine == "vllm") != (url is not None):
         raise UserError("--engine vllm and --url belong together: give both, as in --url http://127.0.0.1:8001/v1")
+    if engine == "vllm" and (adapter is not None or quantize is not None or cache != "auto"):
+        raise UserError("--adapter, --quantize and --cache are for our own engine: the other server has the weights")
     if runs is not None and not runs.is_dir():
         raise UserError(f"--runs {runs} is not a folder: give one that holds runs")
     limits = Limits(

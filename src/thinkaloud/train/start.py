@@ -113,7 +113,7 @@ def save_trained(
     before = upbringing_of(source)
     families = list(dict.fromkeys([*before.families, *known]))
     instruction = "" if recipe.problems is None else instruction_of(recipe.run.dir, recipe.instruction)
-    if families or instruction:
+    if families or instruction or adapter:
         noted = {"families": families, "turns": before.turns, "instruction": instruction}
         for one in (folder, adapter) if adapter else (folder,):
             write_json(one / TAUGHT, noted)

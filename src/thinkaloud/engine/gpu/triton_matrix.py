@@ -140,7 +140,7 @@ def few_packed(
     m = tl.program_id(2) * BLOCK_M + tl.arange(0, BLOCK_M)
     row = tl.minimum(n, N - 1).to(tl.int64)
     PER: tl.constexpr = 32 // BITS
-    LESS: tl.constexpr = 40  # keeps every factor within a float's exponent
+    LESS: tl.constexpr = 40  # keeps every factor within a float's exponent, for scales from 2^-89 to 2^18
     t = tl.arange(0, 32)
     x_at = x + m.to(tl.int64)[None, :] * (STRETCHES * PER * 32) + t[:, None]
     sums = tl.zeros([BLOCK_N, BLOCK_M], tl.float32)
