@@ -94,19 +94,17 @@ def open_transformer(
     device: str = "cpu",
     context: int | None = None,
     yarn: str = "auto",
-    adapter: str | Path | None = None,
-    offline: bool = False,
+    adapter: Path | None = None,
 ) -> Transformer:
-    """The whole model of a folder in PyTorch, an adapter merged; settings as for `load`."""
+    """The whole model of a folder in PyTorch, that of an adapter merged; settings as for `load`."""
     import torch
 
     from thinkaloud.model import load_adapter, load_model, merge_adapter
 
-    change = None if adapter is None else locate(adapter, offline=offline)
     wanted = None if dtype == "auto" else getattr(torch, dtype)
     transformer = load_model(folder, dtype=wanted, device=device, context=context, yarn=yarn)
-    if change is not None:
-        load_adapter(transformer, change)
+    if adapter is not None:
+        load_adapter(transformer, adapter)
         merge_adapter(transformer)
     return transformer
 
