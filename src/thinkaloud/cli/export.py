@@ -64,7 +64,6 @@ def write_whole(source: Path, folder: Path, dtype: str, adapter: str | None) -> 
     import torch
 
     from thinkaloud.inference import hub, loading
-    from thinkaloud.inference.defaults import TAUGHT
     from thinkaloud.inference.publish import keep_published, keep_tokenizer, misread, spell_sampling
     from thinkaloud.model import Checkpoint, save_model
     from thinkaloud.model.weights import as_llama, as_published
@@ -89,18 +88,24 @@ def write_whole(source: Path, folder: Path, dtype: str, adapter: str | None) -> 
     else:
         keep_published(source, folder, template, kept)
     spell_sampling(source, folder, pad)
-    for taught in (source, change):  # an adapter's word is the later one
-        if taught is not None and (taught / TAUGHT).exists():
-            shutil.copy(taught / TAUGHT, folder)
+    keep_note(folder, source, change)
     config = json.loads((folder / "config.json").read_text("utf-8"))
     return Published(name=folder.name, config=config, parameters=transformer.size, dtype=kept)
+
+
+def keep_note(folder: Path, source: Path, adapter: Path | None) -> None:
+    """Copy what says what the model was taught, where something does."""
+    from thinkaloud.inference.defaults import note_of
+
+    note = note_of(source, adapter)
+    if note.exists():
+        shutil.copy(note, folder)
 
 
 def write_adapter(source: Path, adapter: Path, folder: Path) -> "Published":
     """The adapter that a stage has trained, with the tokenizer and the template of its model."""
     from safetensors import safe_open
 
-    from thinkaloud.inference.defaults import TAUGHT
     from thinkaloud.inference.publish import keep_tokenizer
     from thinkaloud.reports.card import Published
     from thinkaloud.train.start import template_in
@@ -115,9 +120,7 @@ def write_adapter(source: Path, adapter: Path, folder: Path) -> "Published":
     keep_tokenizer(source, folder, template_in(source))
     for name in ADAPTER:
         shutil.copyfile(adapter / name, folder / name)
-    for taught in (source, adapter):
-        if (taught / TAUGHT).exists():
-            shutil.copyfile(taught / TAUGHT, folder / TAUGHT)
+    keep_note(folder, source, adapter)
     with safe_open(folder / ADAPTER[1], framework="pt") as file:
         parts = [file.get_slice(name) for name in file.offset_keys()]
         size, dtype = sum(prod(part.get_shape()) for part in parts), parts[0].get_dtype()

@@ -76,10 +76,15 @@ TAUGHT = "thinkaloud.json"
 "Where training notes what it taught."
 
 
+def note_of(folder: Path, adapter: Path | None = None) -> Path:
+    """Where what was taught is noted, if it is: with an adapter to the checkpoint in `folder`, or with that."""
+    own = None if adapter is None else adapter / TAUGHT
+    return own if own is not None and own.exists() else folder / TAUGHT
+
+
 def upbringing_of(folder: Path, adapter: Path | None = None) -> Upbringing:
     """What the training of the checkpoint in `folder` noted, or that of an adapter to it."""
-    taught = folder if adapter is None or not (adapter / TAUGHT).exists() else adapter
-    file = read_json(taught / TAUGHT)
+    file = read_json(note_of(folder, adapter))
     return Upbringing(
         families=tuple(file.get("families", ())),
         turns=file.get("turns"),

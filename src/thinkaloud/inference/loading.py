@@ -75,15 +75,14 @@ def load(
     transformer = open_transformer(folder, dtype=dtype, device=device, context=context, yarn=yarn, adapter=change)
     if device == "cuda":
         engine = Engine(transformer, weights=quantize or "auto", cache=cache)
-        changed = change is not None
-        return ReasoningModel(folder, transformer, tokenizer, engine=engine, changed=changed, adapter=change)
+        return ReasoningModel(folder, transformer, tokenizer, engine=engine, adapter=change)
     if quantize is not None:
         from thinkaloud.model.quantise import quantise_model
 
         quantise_model(transformer, quantize)
     able = can_quantise(transformer)
     engine = Engine(transformer, weights=quantize if quantize and able else "auto", cache=cache if able else "auto")
-    changed = change is not None or bool(quantize and not able)
+    changed = bool(quantize and not able)
     return ReasoningModel(folder, transformer, tokenizer, engine=engine, changed=changed, adapter=change)
 
 

@@ -50,8 +50,8 @@ class ReasoningModel:
     ) -> None:
         """`transformer` may be what opens it, when the engine has weights of its own: only `logprobs` needs it then.
 
-        `changed`: the weights are no longer those of the folder, so that its calibration says nothing of them;
-        `adapter`: the folder of what was merged into them, which may say what it was taught.
+        `adapter`: the folder of what was merged into the weights, which may say what it was taught; `changed`: they are
+        not those of the folder for another reason. Its calibration says nothing of them then.
         """
         self.path = path
         self._transformer = transformer
@@ -61,7 +61,7 @@ class ReasoningModel:
         self.defaults = defaults_of(path)
         self.upbringing = upbringing_of(path, adapter)
         self.template = ChatTemplate(tokenizer, end_ids=end_ids(path, self.config.vocab_size))
-        self.calibration = None if changed else calibration_of(path, self.engine.weights)
+        self.calibration = None if changed or adapter is not None else calibration_of(path, self.engine.weights)
         self._streams: WeakValueDictionary[int, Taker] = WeakValueDictionary()
 
     @cached_property

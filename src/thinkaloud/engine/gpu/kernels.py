@@ -7,13 +7,13 @@ import triton
 from torch import Tensor
 
 from thinkaloud.engine.gpu import triton_rows
-from thinkaloud.engine.gpu.products import add_norm, gemv, matmul
+from thinkaloud.engine.gpu.products import add_norm, gemv, matmul, multiprocessors
 from thinkaloud.engine.gpu.state import Heads, Standing
 
 __all__ = ["add_norm", "advance", "attend", "begin", "gemv", "matmul", "pick", "swiglu", "turn_store"]
 
-PROGRAMS = 528
-"Programs that attention aims at: four for each multiprocessor of an H200."
+PROGRAMS = 4
+"Programs that attention aims at, for each multiprocessor."
 _PART = 2048
 "Vocabulary entries that one program weighs."
 _TILE = 64
@@ -84,7 +84,8 @@ def attend(
     assert not heads.split % _TILE
     rows, size = qkv.shape[0], cache.shape[3]
     splits = triton.cdiv(tables.shape[1] * size, heads.split)
-    programs = min(splits, triton.cdiv(PROGRAMS, rows * heads.key_value))
+    wanted = PROGRAMS * multiprocessors(qkv.device)
+    programs = min(splits, triton.cdiv(wanted, rows * heads.key_value))
     parts = torch.empty(rows, splits, heads.query, heads.width, dtype=torch.float32, device=qkv.device)
     weights = torch.empty(rows, splits, heads.query, dtype=torch.float32, device=qkv.device)
     out = torch.empty(rows, heads.query * heads.width, dtype=qkv.dtype, device=qkv.device)

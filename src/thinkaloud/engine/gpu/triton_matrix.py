@@ -98,6 +98,13 @@ def few_scaled(
 
 
 @triton.jit
+def _scale_of(pair, index: tl.constexpr):
+    """The scale of group `index` out of its pair: the earlier one is the low half."""
+    bits = pair << 16 if index % 2 == 0 else pair & -65536
+    return bits.to(tl.float32, bitcast=True)
+
+
+@triton.jit
 def _scaled(words, scale, index: tl.constexpr, BITS: tl.constexpr, LESS: tl.constexpr):
     """Value `index` of each word times its scale and 2^-LESS: two instructions, a mask and a product.
 
@@ -151,10 +158,7 @@ def few_packed(
             v = tl.load(x_at + group * 32, mask=(m < M)[None, :], other=0.0)
             if index % 2 == 0:
                 pair = tl.load(scales + group // 2 * N + row)
-                scale = (pair << 16).to(tl.float32, bitcast=True)
-            else:
-                scale = (pair & -65536).to(tl.float32, bitcast=True)
-            w = _scaled(words, scale[:, None], index, BITS, LESS)
+            w = _scaled(words, _scale_of(pair, index)[:, None], index, BITS, LESS)
             if x.dtype.element_ty == tl.float16:  # no room for 2^-LESS
                 w *= 2.0**LESS
             sums = tl.dot(w.to(v.dtype), v, sums, input_precision="ieee")
@@ -220,9 +224,10 @@ def expand(weights, scales, out, N, K, BITS: tl.constexpr, ROWS: tl.constexpr, B
         words = tl.load(weights + (part * N + row)[:, None] * 32 + t[None, :], mask=there[:, None], other=0)
         for index in tl.static_range(PER):
             group = part * PER + index
-            pair = tl.load(scales + group // 2 * N + row, mask=there, other=0)
-            scale = (pair << 16 if index % 2 == 0 else pair & -65536).to(tl.float32, bitcast=True)
+            if index % 2 == 0:
+                pair = tl.load(scales + group // 2 * N + row, mask=there, other=0)
             v = ((words >> (BITS * index)) & ((1 << BITS) - 1)).to(tl.float32) - (1 << (BITS - 1))
             k = group * 32 + t
             at = out + row[:, None] * K + k[None, :]
-            tl.store(at, (v * scale[:, None]).to(out.dtype.element_ty), mask=there[:, None] & (k < K)[None, :])
+            w = v * _scale_of(pair, index)[:, None]
+            tl.store(at, w.to(out.dtype.element_ty), mask=there[:, None] & (k < K)[None, :])
