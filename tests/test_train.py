@@ -5,7 +5,7 @@ import json
 import math
 import random
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -366,6 +366,9 @@ class Coin(Toss):
         problem = self.problem(level=1, question=f"Toss {toss}", reference="Heads", canonical=toss)
         return replace(problem, verifier="exact")
 
+    def check(self, problem: Problem, lines: Sequence[str]) -> list[bool | None]:
+        return [{"Heads": True, "Tails": False}.get(line) for line in lines]
+
 
 @pytest.fixture(autouse=True, scope="module")
 def the_coin() -> Iterator[None]:
@@ -385,7 +388,8 @@ OWN = {
     "drift": 2.0,
     "memory": True,
     "settle": 2,
-    "least": 0.5,
+    "least": 12,
+    "process": 0.4,
     "adaptive": 2,
     "steering": True,
     "hints": True,

@@ -44,6 +44,8 @@ class Ledger:
     "tokens that a teacher's log-probs were asked of"
     verifier_calls: int = 0
     "answers judged"
+    line_verdicts: int = 0
+    "lines of thoughts judged one by one"
     ungradable: int = 0
     "verdicts that were the verifier's or the reference's fault"
     judge_calls: int = 0

@@ -8,7 +8,7 @@ import json
 import random
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -143,6 +143,13 @@ class Family(ABC):
     def variant(self, problem: Problem, rng: random.Random) -> Problem:
         """Another problem, by a change whose effect on the answer the family can prove; or the problem itself."""
         return problem
+
+    def check(self, problem: Problem, lines: Sequence[str]) -> list[bool | None]:
+        """Whether each line of a monologue is right, by the problem and the lines before it; None: that can't be said.
+
+        What a wrong line says is taken as it stands by the next, so that a line answers for its own fault alone.
+        """
+        return [None] * len(lines)
 
     def recognise(self, question: str) -> Problem | None:
         """The problem that asks this question, word for word; None for any other text, or where reading isn't exact."""

@@ -23,6 +23,7 @@ COST_NAMES = dict(zip(COSTS, ("rollouts", "generated tokens", "trained tokens", 
 COUNTERS = {
     **LEDGER,
     "variants": "variants",
+    "line_verdicts": "lines judged",
     "hint_tokens": "tokens of hints",
     "steered": "steered rollouts",
     "replayed": "replayed",

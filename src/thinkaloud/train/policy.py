@@ -124,6 +124,8 @@ def without_drift(
         trained = torch.where(learnt, torch.tensor(known), sampled)
         gaps.append((trained - sampled)[learnt])
         factors = torch.where(learnt, drift_weights(trained, sampled, most=most), 1.0)
+        if sample.factors:
+            factors = factors * torch.tensor(sample.factors)
         found.append(replace(sample, logprobs=tuple(trained.tolist()), factors=tuple(factors.tolist())))
     ratios = torch.cat(gaps).exp()
     drift = {

@@ -19,12 +19,15 @@ from thinkaloud.train.groups import HELP_BELOW, Drawing, Group
 from thinkaloud.train.losses import advantages_of
 from thinkaloud.train.memory import ProblemMemory
 from thinkaloud.train.policy import without_drift
+from thinkaloud.train.process import checked_lines
 from thinkaloud.train.replay import Kept, Replay
 from thinkaloud.train.stage import Stage
 from thinkaloud.train.stages import RlSettings
 
 LEAST_ADVANTAGE = 0.05
 "An advantage below that is noise to an optimiser that scales every step alike."
+Checks = list[bool | None]
+"Of each id of a reply whether its line is right; None where that can't be said."
 ENTROPY_PACE = 0.02
 "How fast the weight of the entropy follows its error, a step; its bound is ten times that."
 
@@ -50,7 +53,7 @@ class _Run:
         if settings.replay_from is not None and "replay" not in stage.extra:
             self.replay.load(settings.replay_from / "replay.jsonl", stage.tokenizer.vocab_size)
         pool = stage.extra.get("pool", [])
-        self.pool = [replace(Kept.of(row).sample, weight=weight) for *row, weight in pool]
+        self.pool = [replace(Kept.of(row[:5]).sample, weight=row[5], factors=tuple(row[6:])) for row in pool]
         self.bonus: float = stage.extra.get("bonus", 0.0)
         stage.keeping = self._state
 
@@ -59,8 +62,9 @@ class _Run:
         stage, settings = self.stage, self.settings
         rng = random.Random(noise_seed(stage.recipe.run.seed, stage.name, "choice", stage.step))
         groups = self.drawing.groups(rng)
-        samples = [sample for group in groups for sample in self._learnable(group)]
         row = describe([group.rollouts for group in groups])
+        checks = self._checked(groups, row) if settings.process else [None] * len(groups)
+        samples = [s for group, found in zip(groups, checks, strict=True) for s in self._learnable(group, found)]
         row["steered"] = sum(bool(group.prefix) for group in groups) / len(groups)
         earned = [self._reward(rollout) for group in groups for rollout in group.graded]
         row["earned"] = sum(earned) / max(1, len(earned))
@@ -83,7 +87,7 @@ class _Run:
         return {
             "memory": self.memory.state(),
             "replay": self.replay.state(),
-            "pool": [[*Kept(problem="", step=0, sample=sample).row(), sample.weight] for sample in self.pool],
+            "pool": [[*Kept(problem="", step=0, sample=one).row(), one.weight, *one.factors] for one in self.pool],
             "bonus": self.bonus,
             "variants": sorted(self.drawing.variants),
             "hints": sorted(self.drawing.hints),
@@ -102,13 +106,27 @@ class _Run:
                 reward += self.settings.language * consistency(rollout.problem.question, said)
         return reward
 
-    def _learnable(self, group: Group) -> list[Sample]:
+    def _checked(self, groups: list[Group], row: dict[str, Any]) -> list[list[Checks]]:
+        """By group and reply the verdict on each id's line; counts the lines, and tells the share of right ones."""
+        found: list[list[Checks]] = []
+        judged = right = 0
+        for group in groups:
+            found.append([])
+            for rollout in group.graded:
+                lines, ids = checked_lines(rollout, self.stage.template)
+                judged, right = judged + len(lines) - lines.count(None), right + lines.count(True)
+                found[-1].append(ids)
+        self.stage.ledger.line_verdicts += judged
+        row["lines_right"] = right / max(1, judged)
+        return found
+
+    def _learnable(self, group: Group, checks: list[Checks] | None) -> list[Sample]:
         rewards = [self._reward(rollout) for rollout in group.graded]
         besides = self.settings.brevity or self.settings.form or self.settings.language or self.stage.judge is not None
         plain = self.settings.reward == "verdict" and not besides
         believed = self.settings.memory and not group.prefix and plain
         baselines = self.memory.baselines(group.problem.id, rewards) if believed else None
-        return learnable(group.graded, rewards, self.settings, baselines)
+        return learnable(group.graded, rewards, self.settings, baselines, checks)
 
     def _update(self, samples: list[Sample], rng: random.Random) -> dict[str, Any]:
         stage, settings = self.stage, self.settings
@@ -140,8 +158,9 @@ class _Run:
         return {**row, "skipped": skipped}
 
     def _worth(self, sample: Sample) -> float:
-        """The size of its advantage."""
-        return abs(sample.weight) * (sum(sample.mask) if self.settings.length == "sample" else 1)
+        """The size of its advantage, or of its tokens' greatest."""
+        greatest = max(map(abs, sample.factors), default=1.0)
+        return greatest * abs(sample.weight) * (sum(sample.mask) if self.settings.length == "sample" else 1)
 
     def _divisor(self, samples: list[Sample]) -> float:
         """What the summed loss is divided by."""
@@ -213,16 +232,23 @@ def learnable(
     rewards: Sequence[float],
     settings: RlSettings,
     baselines: Sequence[float] | None = None,
+    checks: Sequence[Checks] | None = None,
 ) -> list[Sample]:
-    """Replies to one problem with their advantages; those of no advantage are left out."""
+    """Replies to one problem with their advantages; those of no advantage are left out.
+
+    With `checks`, one a reply, a token of a line that is right or wrong goes by that instead.
+    """
     advantages = advantages_of(rewards, settings.advantage, baselines)
-    return [
-        Sample(
-            ids=rollout.ids,
-            mask=rollout.sampled,
-            weight=float(advantage) / (sum(rollout.sampled) if settings.length == "sample" else 1),
-            logprobs=rollout.logprobs,
-        )
-        for rollout, advantage in zip(rollouts, advantages, strict=True)
-        if abs(advantage) > LEAST_ADVANTAGE
-    ]
+    found = []
+    for number, (rollout, advantage) in enumerate(zip(rollouts, advantages, strict=True)):
+        earned = [float(advantage)] * len(rollout.ids)
+        for place, right in enumerate(checks[number] if checks else []):
+            if right is not None:
+                earned[place] = settings.process if right else -settings.process
+        plain = len(set(earned)) == 1
+        weight = (earned[0] if plain else 1.0) / (sum(rollout.sampled) if settings.length == "sample" else 1)
+        if max(map(abs, earned)) > LEAST_ADVANTAGE:
+            factors = () if plain else tuple(earned)
+            ids, mask, logprobs = rollout.ids, rollout.sampled, rollout.logprobs
+            found.append(Sample(ids=ids, mask=mask, weight=weight, logprobs=logprobs, factors=factors))
+    return found

@@ -77,6 +77,8 @@ class RlSettings(_StageSettings):
     "what it earns besides, times the share of its words in the scripts of its question (R1's)"
     judge: JudgeSettings | None = None
     "a model that judges replies besides the verifier, behind any OpenAI-compatible address"
+    process: float = Field(default=0.0, ge=0)
+    "what a line of a thought earns or loses that its family can check; its tokens then go by that alone"
     brevity: float = Field(default=0.0, ge=0, lt=1)
     "what a right reply of max_tokens loses of its reward; shorter ones lose in proportion"
     problems: int = Field(default=32, ge=1)

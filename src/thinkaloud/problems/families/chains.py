@@ -5,6 +5,7 @@ Knows: how to set, solve, demonstrate and judge this one kind of problem. Doesn'
 
 import random
 import re
+from collections.abc import Sequence
 from itertools import accumulate
 
 from thinkaloud.problems.answers import cut_short, guesses, lines_of
@@ -25,7 +26,7 @@ QUESTION = re.compile(
     rf"(?:{'|'.join(NAMES)}) has ([1-9][0-9]?) (?:{'|'.join(OBJECTS)}): ({CLAUSE}(?:, {CLAUSE})*)\. How many\?"
 )
 CHANGE = re.compile(r"[+-] [1-9]")
-LINE = re.compile(r"[0-9]{1,3}((?: [+-] [1-9])+) = [0-9]{1,3}")
+LINE = re.compile(r"([0-9]{1,3})((?: [+-] [1-9])+) = ([0-9]{1,3})")
 
 
 class Chains(Tally):
@@ -107,7 +108,7 @@ class Chains(Tally):
         if guesses(thinking):
             return "hasty"
         matches = [LINE.fullmatch(line) for line in lines_of(thinking)]
-        taken = [CHANGE.findall(match[1]) if match else [] for match in matches]
+        taken = [CHANGE.findall(match[2]) if match else [] for match in matches]
         changes = [f"{change[0]} {change[1:]}" for change in problem.canonical.split()[1:]]
         single = len(taken) > len(changes) and all(len(line) == 1 for line in taken)
         if single and [line[0] for line in taken] == [changes[index % len(changes)] for index in range(len(taken))]:
@@ -115,6 +116,20 @@ class Chains(Tally):
         if [change for line in taken for change in line] != changes or not all(taken):
             return "other"
         return "careful" if all(len(line) == 1 for line in taken) else "leaps"
+
+    def check(self, problem: Problem, lines: Sequence[str]) -> list[bool | None]:
+        """A line goes on from the value before it with the next clauses; what comes after the last is not judged."""
+        changes, (value, *_) = read_tally(problem)
+        found: list[bool | None] = []
+        for match in map(LINE.fullmatch, lines):
+            if match is None or not changes:
+                found.append(None)
+                continue
+            taken = [int(change.replace(" ", "")) for change in CHANGE.findall(match[2])]
+            due, changes = changes[: len(taken)], changes[len(taken) :]
+            found.append(int(match[1]) == value and taken == due and value + sum(taken) == int(match[3]))
+            value = int(match[3])
+        return found
 
 
 def _clause(change: int, rng: random.Random) -> str:

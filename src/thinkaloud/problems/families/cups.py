@@ -5,6 +5,7 @@ Knows: how to set, solve, demonstrate and judge this one kind of problem. Doesn'
 
 import random
 import re
+from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
@@ -15,6 +16,7 @@ CUPS = "ABCDE"
 SWAPS = tuple(a + b for a, b in combinations(CUPS, 2))
 HASTY_LINES = 5
 QUESTION = re.compile(r"Red under ([A-E]), blue under ([A-E])\. Swap ([A-E]{2}(?: [A-E]{2})*)\. Where now\?")
+LINE = re.compile(r"([A-E]{2}) ([A-E]) ([A-E])")
 
 
 class Cups(Family):
@@ -86,10 +88,22 @@ class Cups(Family):
     def way_of(self, problem: Problem, thinking: str) -> str:
         if guesses(thinking):
             return "hasty"
-        followed = [re.fullmatch(r"([A-E]{2}) [A-E] [A-E]", line) for line in lines_of(thinking)]
+        followed = [LINE.fullmatch(line) for line in lines_of(thinking)]
         if [line and line[1] for line in followed] == problem.canonical.split()[2:]:
             return "careful"
         return "other"
+
+    def check(self, problem: Problem, lines: Sequence[str]) -> list[bool | None]:
+        """A line makes the next swap with the balls where the line before has them; after the last none is judged."""
+        red, blue, *swaps = problem.canonical.split()
+        found: list[bool | None] = []
+        for match in map(LINE.fullmatch, lines):
+            if match is None or not swaps:
+                found.append(None)
+                continue
+            found.append([match[0]] == [_line(swaps[0], *place) for place in _follow(red, blue, swaps[:1])])
+            (red, blue), swaps = match.group(2, 3), swaps[1:]
+        return found
 
 
 def _follow(red: str, blue: str, swaps: list[str]) -> list[tuple[str, str]]:

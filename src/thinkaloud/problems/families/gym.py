@@ -10,7 +10,7 @@ import random
 import re
 import string
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from thinkaloud.problems.answers import cut_short, guesses, lines_of
@@ -31,6 +31,7 @@ LEGS = {
 MOST_EACH = 4
 MOST_NUMBER = 60
 MOST_LEGS = 5 * MOST_EACH * 14
+LEGS_LINE = re.compile(r".* x [0-9]{1,3} = [0-9]{1,3}, total ([0-9]{1,3})")
 LEGS_OF = {animal: legs for legs, animals in LEGS.items() for animal in animals.split(", ")}
 
 
@@ -243,9 +244,22 @@ class LegCounting(GymFamily):
     def steps(self, metadata: dict[str, Any]) -> Iterator[str]:
         total = 0
         for animal, count in metadata["animals"].items():
-            legs = LEGS_OF[animal]
-            total += count * legs
-            yield f"{_counted(count, animal)} x {legs} = {count * legs}, total {total}"
+            yield _legs_line(animal, count, total)
+            total += count * LEGS_OF[animal]
+
+    def check(self, problem: Problem, lines: Sequence[str]) -> list[bool | None]:
+        """A line takes the next animal and adds its legs to the total before; after the last none is judged."""
+        animals = list(problem.reference["metadata"]["animals"].items())
+        found: list[bool | None] = []
+        total = 0
+        for match in map(LEGS_LINE.fullmatch, lines):
+            if match is None or not animals:
+                found.append(None)
+                continue
+            animal, count = animals.pop(0)
+            found.append(match[0] == _legs_line(animal, count, total))
+            total = int(match[1])
+        return found
 
 
 class SpellBackward(GymFamily):
@@ -279,6 +293,12 @@ class SpellBackward(GymFamily):
         letters = [line.split(" ") for line in lines_of(thinking)]
         spelt = len(letters) == 2 and all(len(letter) == 1 for line in letters for letter in line)
         return "careful" if spelt else "other"
+
+
+def _legs_line(animal: str, count: int, before: int) -> str:
+    """One line of the monologue: so many of an animal, their legs, and the total with those before."""
+    legs = count * LEGS_OF[animal]
+    return f"{_counted(count, animal)} x {LEGS_OF[animal]} = {legs}, total {before + legs}"
 
 
 def _counted(count: int, animal: str) -> str:

@@ -6,7 +6,7 @@ Knows: how to set, solve, demonstrate and judge this one kind of problem. Doesn'
 import random
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations, cycle, islice
 from typing import Any
 
@@ -16,7 +16,7 @@ from thinkaloud.problems.types import Demonstration, Family, Problem, Verdict, u
 MOST_NUMBER = 30
 HASTY_LINES = 4
 QUESTION = re.compile(r"([1-9][0-9]?(?: [1-9][0-9]?)+) make ([1-9][0-9]?): which two\?")
-TRIED = re.compile(r"([0-9]{1,3}) ([0-9]{1,3}) = [0-9]{1,3} (yes|no)")
+TRIED = re.compile(r"([0-9]{1,3}) ([0-9]{1,3}) = ([0-9]{1,3}) (yes|no)")
 
 
 class Pairs(Family):
@@ -105,7 +105,7 @@ class Pairs(Family):
         if guesses(thinking):
             return "hasty"
         tried = [TRIED.fullmatch(line) for line in lines_of(thinking)]
-        told = [line[3] for line in tried if line]
+        told = [line[4] for line in tried if line]
         if len(told) < len(tried) or "yes" not in told:
             return "other"
         in_order = list(combinations(problem.reference["numbers"], 2))
@@ -115,6 +115,22 @@ class Pairs(Family):
         if pairs == in_order[: len(pairs)]:
             return "careful"
         return "shuffled" if len(set(pairs)) == len(pairs) and set(pairs) <= set(in_order) else "other"
+
+    def check(self, problem: Problem, lines: Sequence[str]) -> list[bool | None]:
+        """A line gives two of the numbers, their sum, and whether it fits; a pair again or after a yes isn't judged."""
+        numbers, target = problem.reference["numbers"], problem.reference["target"]
+        found: list[bool | None] = []
+        met: set[frozenset[int]] = set()
+        for match in map(TRIED.fullmatch, lines):
+            pair = frozenset(map(int, match.group(1, 2))) if match else frozenset()
+            if match is None or pair in met:
+                found.append(None)
+                continue
+            total, fits = int(match[3]), match[4] == "yes"
+            right = len(pair) == 2 and pair <= set(numbers) and sum(pair) == total
+            found.append(right and fits == (total == target))
+            met |= {pair} if not fits else set(map(frozenset, combinations(numbers, 2)))
+        return found
 
 
 def _search(pairs: list[tuple[int, int]], target: int) -> Iterator[tuple[int, int]]:
