@@ -17,7 +17,7 @@ from thinkaloud.base.errors import UserError
 from thinkaloud.base.run import read_json, read_jsonl, write_text
 from thinkaloud.problems import FAMILIES, draw, verify
 from thinkaloud.problems.families.chains import GAINS
-from thinkaloud.problems.families.gym import LEGS_OF
+from thinkaloud.problems.families.gym_legs import LEGS_OF
 from thinkaloud.problems.sets import split_of
 from thinkaloud.rollouts import Ask, Rollout, Sampling, attempt
 from thinkaloud.text import Tokenizer
@@ -196,7 +196,7 @@ def test_a_variant_is_a_problem_that_the_family_could_have_set(name: str, seed: 
 def test_variants_by_arithmetic_of_their_own(seed: int) -> None:
     """What the questions themselves say, read and computed here."""
     rng = random.Random(seed)
-    for name in ("chains", "pairs", "gym_leg_counting"):
+    for name in ("chains", "pairs", "gym_leg_counting", "gym_gcd"):
         family = FAMILIES[name]
         problem = family.generate(rng, rng.choice(family.levels))
         for one in (problem, family.variant(problem, rng)):
@@ -223,7 +223,7 @@ def test_a_variant_of_cups_by_moving_balls(seed: int) -> None:
 
 
 def total_of(name: str, question: str) -> int:
-    """What a question adds up to; of pairs, what two of its numbers must."""
+    """What a question adds up to; of pairs, what two of its numbers must; of divisors the greatest."""
     numbers = [int(number) for number in re.findall(r"[0-9]+", question)]
     if name == "chains":
         clauses = re.findall(r"([a-z]+) ([0-9]+)", question.partition(":")[2])
@@ -233,6 +233,8 @@ def total_of(name: str, question: str) -> int:
         assert any(a + b == target for index, a in enumerate(given) for b in given[index + 1 :])
         assert len(set(given)) == len(given) and set(given) <= set(range(1, 31))
         return target
+    if name == "gym_gcd":
+        return max(one for one in range(1, 61) if all(number % one == 0 for number in numbers))
     counted = re.findall(r"([0-9]+) ([a-z ]+?)s?(?=,|\?)", question.rpartition(" you have ")[2])
     assert len({animal for _, animal in counted}) == len(counted)
     return sum(int(count) * LEGS_OF[animal if animal in LEGS_OF else f"{animal}s"] for count, animal in counted)
@@ -240,7 +242,7 @@ def total_of(name: str, question: str) -> int:
 
 def test_variants_are_others_where_a_family_has_such() -> None:
     rng = random.Random(1)
-    for name in ("chains", "pairs", "gym_leg_counting", "cups"):
+    for name in ("chains", "pairs", "gym_leg_counting", "gym_gcd", "cups"):
         family = FAMILIES[name]
         problems = [family.generate(rng, family.levels[-1]) for _ in range(20)]
         assert sum(family.variant(problem, rng).question != problem.question for problem in problems) > 15

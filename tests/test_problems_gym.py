@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from thinkaloud.base.errors import UserError
 from thinkaloud.problems import FAMILIES, verify
-from thinkaloud.problems.families import gym, gym_library
+from thinkaloud.problems.families import gym_legs, gym_library
 
 GYM = ("gym_chain_sum", "gym_gcd", "gym_leg_counting", "gym_spell_backward")
 
@@ -53,7 +53,7 @@ def test_last_step_reaches_the_librarys_answer(name: str, seed: int) -> None:
 def test_our_leg_table_is_the_librarys() -> None:
     from reasoning_gym.arithmetic.leg_counting import ANIMALS
 
-    assert gym.LEGS_OF == ANIMALS
+    assert gym_legs.LEGS_OF == ANIMALS
 
 
 @pytest.mark.parametrize("name", sorted(gym_library.BLOCKED))

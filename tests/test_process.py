@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from thinkaloud.problems import FAMILIES, Problem
 from thinkaloud.problems.families.chains import GAINS
-from thinkaloud.problems.families.gym import LEGS_OF
+from thinkaloud.problems.families.gym_legs import LEGS_OF
 from thinkaloud.problems.types import Verdict
 from thinkaloud.rollouts import Rollout
 from thinkaloud.text import ChatTemplate, Message, Tokenizer
@@ -18,7 +18,7 @@ from thinkaloud.train.process import checked_lines
 from thinkaloud.train.rl import learnable
 from thinkaloud.train.stages import RlSettings
 
-CHECKED = ["chains", "cups", "gym_leg_counting", "pairs"]
+CHECKED = ["chains", "cups", "gym_gcd", "gym_leg_counting", "pairs"]
 "Families that check lines."
 
 
@@ -40,6 +40,12 @@ def by_hand(name: str, question: str, lines: Sequence[str]) -> list[bool]:
             first, second, total = (int(number) for number in re.findall(r"[0-9]+", line))
             apart = first in given_numbers and second in given_numbers and first != second
             found.append(apart and first + second == total and line.endswith(" yes" if total == target else " no"))
+    elif name == "gym_gcd":
+        left = numbers
+        for line in lines:
+            first, second, rest = (int(number) for number in line.replace("mod", "=").split(" = "))
+            found.append([first, second] == left[:2] and 0 <= rest < second and (first - rest) % second == 0)
+            left = [second, *([rest] if rest else []), *left[2:]]
     elif name == "cups":
         swaps = re.findall(r"\b[A-E][A-E]\b", question)
         balls = re.findall(r"under ([A-E])", question)

@@ -8,7 +8,8 @@ from thinkaloud.problems.families.calls import Calls
 from thinkaloud.problems.families.chains import Chains
 from thinkaloud.problems.families.countdown import Countdown
 from thinkaloud.problems.families.cups import Cups
-from thinkaloud.problems.families.gym import ChainSum, GreatestCommonDivisor, LegCounting, SpellBackward
+from thinkaloud.problems.families.gym import ChainSum, GreatestCommonDivisor, SpellBackward
+from thinkaloud.problems.families.gym_legs import LegCounting
 from thinkaloud.problems.families.orders import Orders
 from thinkaloud.problems.families.pairs import Pairs
 from thinkaloud.problems.families.places import Places

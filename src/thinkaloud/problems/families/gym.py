@@ -1,6 +1,6 @@
 """Gym: families of the reasoning-gym library behind our interface, scored exactly.
 
-Knows: how to draw four of them, read their questions back and work them step by step. Doesn't know: models, tokens,
+Knows: how to draw three of them, read their questions back and work them step by step. Doesn't know: models, tokens,
 splits.
 """
 
@@ -18,21 +18,8 @@ from thinkaloud.problems.families.gym_library import INDICES, exact_score, gym_d
 from thinkaloud.problems.types import Demonstration, Family, Problem, Verdict, unique
 
 HASTY_LINES = 2
-LEGS = {
-    0: "snake, sea slug, jellyfish, flatworm, leech",
-    2: "chicken, bird, human, duck",
-    4: "dog, cat, cow, horse, lion, elephant, giraffe, tiger, deer, sheep",
-    5: "starfish",
-    6: "insect, ant, butterfly, beetle, bee, wasp, grasshopper, cricket, cockroach, praying mantis, firefly",
-    8: "spider, scorpion",
-    10: "crab, lobster, shrimp",
-    14: "woodlouse",
-}
-MOST_EACH = 4
 MOST_NUMBER = 60
-MOST_LEGS = 5 * MOST_EACH * 14
-LEGS_LINE = re.compile(r".* x [0-9]{1,3} = [0-9]{1,3}, total ([0-9]{1,3})")
-LEGS_OF = {animal: legs for legs, animals in LEGS.items() for animal in animals.split(", ")}
+REMAINDER = re.compile(r"([0-9]{1,3}) mod ([0-9]{1,3}) = ([0-9]{1,3})")
 
 
 class GymFamily(Family):
@@ -175,90 +162,44 @@ class GreatestCommonDivisor(GymFamily):
                 yield f"{divisor} mod {number} = {divisor % number}"
                 divisor, number = number, divisor % number
 
-
-class LegCounting(GymFamily):
-    """Legs of animals, one to four of each kind; the level is how many kinds."""
-
-    name = "gym_leg_counting"
-    dataset = "leg_counting"
-    levels = (2, 3, 4)
-    beyond = (5,)
-    asked = re.compile(
-        r"Your task is to count how many legs there are in total when given a list of animals\.\n\n"
-        r"Now, how many legs are there in total if you have ([1-9a-z, ]+)\?"
-    )
-    words = unique(
-        ["Your", " task", " is", " to", " count", " how", " many", " legs", " there", " are", " in", " total"]
-        + [" when", " given", " a", " list", " of", " animals", ".", "Now", ",", " if", " you", " have", "?"]
-        + [" x", " =", "\n", "guess"]
-        + [" " + word + plural for animal in LEGS_OF for word in animal.split() for plural in ("", "s")]
-        + [" " + str(number) for number in range(MOST_LEGS + 1)]
-        + [str(number) for number in range(MOST_LEGS + 1)]
-    )
-
-    def options(self, level: int) -> dict[str, int]:
-        return {"min_animals": level, "max_animals": level, "max_instances": MOST_EACH}
-
-    def read(self, said: str) -> tuple[int, str, dict[str, Any]] | None:
-        animals: dict[str, int] = {}
-        for one in said.split(", "):
-            count, _, name = one.partition(" ")
-            animal = name if count == "1" else name.removesuffix("s")
-            if one != _counted(int(count) if count.isdecimal() else 0, animal) or animal not in LEGS_OF:
-                return None
-            animals[animal] = int(count)
-        known = len(animals) == said.count(", ") + 1 and len(animals) in (*self.levels, *self.beyond)
-        if not known or max(animals.values()) > MOST_EACH:
-            return None
-        total = sum(count * LEGS_OF[animal] for animal, count in animals.items())
-        return len(animals), str(total), {"animals": animals}
-
-    def canonical(self, metadata: dict[str, Any]) -> str:
-        return ", ".join(f"{count} {animal}" for animal, count in sorted(metadata["animals"].items()))
-
     def variant(self, problem: Problem, rng: random.Random) -> Problem:
-        """The animals in another order, some of them others with as many legs, perhaps more or fewer of one.
+        """The numbers in another order, some of the time one with another added or taken off, or all times as much.
 
-        The sum stays, or differs by the legs of those.
+        The first two leave the divisor as it is (Euclid), the third moves it along.
         """
-        animals, counts = list(problem.reference["metadata"]["animals"].items()), {}
-        for animal, count in rng.sample(animals, len(animals)):
-            alike = [one for one, legs in LEGS_OF.items() if legs == LEGS_OF[animal] and one not in counts]
-            free = [one for one in alike if one == animal or one not in problem.reference["metadata"]["animals"]]
-            counts[rng.choice(free)] = count
-        total = int(problem.reference["answer"])
+        numbers = list(problem.reference["metadata"]["numbers"])
         if rng.random() < 0.5:
-            changed, count = rng.choice(list(counts)), rng.randint(1, MOST_EACH)
-            total += (count - counts[changed]) * LEGS_OF[changed]
-            counts[changed] = count
-        listed = ", ".join(_counted(count, animal) for animal, count in counts.items())
-        before, _ = problem.question.rsplit(" you have ", 1)
-        metadata = {**problem.reference["metadata"], "animals": counts, "total_legs": total}
+            one, other = rng.sample(range(len(numbers)), 2)
+            changed = [numbers[one] + numbers[other], abs(numbers[one] - numbers[other])]
+            numbers[one] = rng.choice([number for number in changed if 0 < number <= MOST_NUMBER] or [numbers[one]])
+        divisor = math.gcd(*numbers)
+        if rng.random() < 0.5:
+            numbers = [number // divisor for number in numbers]
+            divisor = rng.randint(1, MOST_NUMBER // max(numbers))
+            numbers = [number * divisor for number in numbers]
+        rng.shuffle(numbers)
+        metadata = {**problem.reference["metadata"], "numbers": numbers, "result": divisor}
+        before, asked = problem.question.split(": ")
         return self.problem(
             level=problem.level,
-            question=f"{before} you have {listed}?",
-            reference={"answer": str(total), "metadata": metadata},
+            question=f"{before}: {', '.join(map(str, numbers))}. {asked.partition('. ')[2]}",
+            reference={"answer": str(divisor), "metadata": metadata},
             canonical=self.canonical(metadata),
         )
 
-    def steps(self, metadata: dict[str, Any]) -> Iterator[str]:
-        total = 0
-        for animal, count in metadata["animals"].items():
-            yield _legs_line(animal, count, total)
-            total += count * LEGS_OF[animal]
-
     def check(self, problem: Problem, lines: Sequence[str]) -> list[bool | None]:
-        """A line takes the next animal and adds its legs to the total before; after the last none is judged."""
-        animals = list(problem.reference["metadata"]["animals"].items())
+        """A line divides what the line before leaves by its remainder, or by the next number where nothing is left."""
+        divisor, *due = problem.reference["metadata"]["numbers"]
         found: list[bool | None] = []
-        total = 0
-        for match in map(LEGS_LINE.fullmatch, lines):
-            if match is None or not animals:
+        number = due.pop(0)
+        for match in map(REMAINDER.fullmatch, lines):
+            if match is None or not number:
                 found.append(None)
                 continue
-            animal, count = animals.pop(0)
-            found.append(match[0] == _legs_line(animal, count, total))
-            total = int(match[1])
+            found.append(match[0] == f"{divisor} mod {number} = {divisor % number}")
+            divisor, number = int(match[2]), int(match[3])
+            if not number and due:
+                number = due.pop(0)
         return found
 
 
@@ -293,16 +234,6 @@ class SpellBackward(GymFamily):
         letters = [line.split(" ") for line in lines_of(thinking)]
         spelt = len(letters) == 2 and all(len(letter) == 1 for line in letters for letter in line)
         return "careful" if spelt else "other"
-
-
-def _legs_line(animal: str, count: int, before: int) -> str:
-    """One line of the monologue: so many of an animal, their legs, and the total with those before."""
-    legs = count * LEGS_OF[animal]
-    return f"{_counted(count, animal)} x {LEGS_OF[animal]} = {legs}, total {before + legs}"
-
-
-def _counted(count: int, animal: str) -> str:
-    return f"{count} {animal}{'s' if count > 1 else ''}"
 
 
 def _shape(line: str) -> str:
