@@ -32,7 +32,7 @@ SMALL = [
 ]
 
 
-@pytest.mark.parametrize("name", ["fraction.toml", "fraction-tune.toml", "fraction-parts.toml"])
+@pytest.mark.parametrize("name", ["fraction.toml", "fraction-fresh.toml", "fraction-tune.toml", "fraction-parts.toml"])
 def test_the_recipes_of_the_study_hold_together(name: str) -> None:
     recipe = load_settings(Recipe, RECIPES / name)
     stages = seeded(recipe, [1])[0].stages

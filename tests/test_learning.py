@@ -196,7 +196,7 @@ def test_a_variant_is_a_problem_that_the_family_could_have_set(name: str, seed: 
 def test_variants_by_arithmetic_of_their_own(seed: int) -> None:
     """What the questions themselves say, read and computed here."""
     rng = random.Random(seed)
-    for name in ("chains", "pairs", "gym_leg_counting", "gym_gcd"):
+    for name in ("chains", "pairs", "gym_leg_counting", "gym_gcd", "gym_chain_sum"):
         family = FAMILIES[name]
         problem = family.generate(rng, rng.choice(family.levels))
         for one in (problem, family.variant(problem, rng)):
@@ -233,6 +233,8 @@ def total_of(name: str, question: str) -> int:
         assert any(a + b == target for index, a in enumerate(given) for b in given[index + 1 :])
         assert len(set(given)) == len(given) and set(given) <= set(range(1, 31))
         return target
+    if name == "gym_chain_sum":
+        return sum(int(one.replace(" ", "")) for one in re.findall(r"(?:^|[+-] )[0-9]", question.partition(": ")[2]))
     if name == "gym_gcd":
         return max(one for one in range(1, 61) if all(number % one == 0 for number in numbers))
     counted = re.findall(r"([0-9]+) ([a-z ]+?)s?(?=,|\?)", question.rpartition(" you have ")[2])
@@ -242,7 +244,7 @@ def total_of(name: str, question: str) -> int:
 
 def test_variants_are_others_where_a_family_has_such() -> None:
     rng = random.Random(1)
-    for name in ("chains", "pairs", "gym_leg_counting", "gym_gcd", "cups"):
+    for name in ("chains", "pairs", "gym_leg_counting", "gym_gcd", "gym_chain_sum", "cups"):
         family = FAMILIES[name]
         problems = [family.generate(rng, family.levels[-1]) for _ in range(20)]
         assert sum(family.variant(problem, rng).question != problem.question for problem in problems) > 15

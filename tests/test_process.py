@@ -18,7 +18,7 @@ from thinkaloud.train.process import checked_lines
 from thinkaloud.train.rl import learnable
 from thinkaloud.train.stages import RlSettings
 
-CHECKED = ["chains", "cups", "gym_gcd", "gym_leg_counting", "pairs"]
+CHECKED = ["chains", "cups", "gym_chain_sum", "gym_gcd", "gym_leg_counting", "pairs"]
 "Families that check lines."
 
 
@@ -40,6 +40,13 @@ def by_hand(name: str, question: str, lines: Sequence[str]) -> list[bool]:
             first, second, total = (int(number) for number in re.findall(r"[0-9]+", line))
             apart = first in given_numbers and second in given_numbers and first != second
             found.append(apart and first + second == total and line.endswith(" yes" if total == target else " no"))
+    elif name == "gym_chain_sum":
+        said = question.partition(": ")[2].removesuffix(" =")
+        before = said[0]
+        for line, due in zip(lines, re.findall(r" [+-] [0-9]", said), strict=True):
+            work, _, after = line.partition(" = ")
+            found.append(work == before + due and eval(work) == int(after))  # noqa: S307
+            before = after
     elif name == "gym_gcd":
         left = numbers
         for line in lines:

@@ -19,6 +19,7 @@ from thinkaloud.problems.types import Demonstration, Family, Problem, Verdict, u
 
 HASTY_LINES = 2
 MOST_NUMBER = 60
+ADDED = re.compile(r"-?[0-9]{1,3} [+-] [0-9] = (-?[0-9]{1,3})")
 REMAINDER = re.compile(r"([0-9]{1,3}) mod ([0-9]{1,3}) = ([0-9]{1,3})")
 
 
@@ -124,6 +125,38 @@ class ChainSum(GymFamily):
             after = total + int(sign + number)
             yield f"{total} {sign} {number} = {after}"
             total = after
+
+    def variant(self, problem: Problem, rng: random.Random) -> Problem:
+        """The numbers in another order, each with its sign, some of the time one of them another."""
+        first, *rest = problem.canonical.split()
+        terms = [("+", first), *zip(rest[::2], rest[1::2], strict=True)]
+        if rng.random() < 0.5:
+            at = rng.randrange(len(terms))
+            terms[at] = (terms[at][0], str(rng.randint(1, 9)))
+        leader = rng.choice([term for term in terms if term[0] == "+"])
+        terms.remove(leader)
+        terms = [leader, *rng.sample(terms, len(terms))]
+        said = " ".join(part for term in terms for part in term).removeprefix("+ ")
+        total = sum(int(sign + number) for sign, number in terms)
+        return self.problem(
+            level=problem.level,
+            question=problem.question.replace(problem.canonical, said),
+            reference={"answer": str(total), "metadata": {**problem.reference["metadata"], "expression": said}},
+            canonical=said,
+        )
+
+    def check(self, problem: Problem, lines: Sequence[str]) -> list[bool | None]:
+        """A line adds the next number to what the line before says, or takes it off; after the last none is judged."""
+        total, *due = problem.canonical.split()
+        found: list[bool | None] = []
+        for match in map(ADDED.fullmatch, lines):
+            if match is None or not due:
+                found.append(None)
+                continue
+            sign, number, *due = due
+            found.append(match[0] == f"{total} {sign} {number} = {int(total) + int(sign + number)}")
+            total = match[1]
+        return found
 
 
 class GreatestCommonDivisor(GymFamily):
