@@ -510,6 +510,11 @@ MISTAKES = [
         before=problems({"id": "long", "question": f"What is {'1 + ' * 202}1?", "answer": "203"}, good=9),
     ),
     Mistake(
+        done="process rewards for problems of no family",
+        words=f"{OWN} stages.rl.process=1",
+        before=problems(good=9),
+    ),
+    Mistake(
         done="a verifier that there is not",
         words=OWN,
         before=problems({"question": "What is 9?", "answer": "9", "verifier": "maths"}, good=7),

@@ -151,6 +151,11 @@ class Family(ABC):
         """
         return [None] * len(lines)
 
+    @property
+    def checks(self) -> bool:
+        """Whether it can check lines."""
+        return type(self).check is not Family.check
+
     def recognise(self, question: str) -> Problem | None:
         """The problem that asks this question, word for word; None for any other text, or where reading isn't exact."""
         return None

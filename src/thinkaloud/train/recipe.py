@@ -1,5 +1,6 @@
 """The schema of a recipe: what is learnt, from what, in which stages, and how it is measured."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -7,8 +8,9 @@ from pydantic import Field, model_validator
 
 from thinkaloud.base.config import Settings
 from thinkaloud.base.errors import UserError
+from thinkaloud.problems import FAMILIES
 from thinkaloud.problems.sets import checked_levels, family_named
-from thinkaloud.train.stages import RftSettings, SftSettings, StageSettings
+from thinkaloud.train.stages import RftSettings, RlSettings, SftSettings, StageSettings
 from thinkaloud.train.tracking import Tracker
 
 
@@ -166,12 +168,23 @@ def check(recipe: Recipe) -> None:
         for family in [*stage.families, *shown, *(stage.guard.families if stage.guard else ())]:
             if family not in recipe.families:
                 raise UserError(f"stage {name} names the family {family}, which is none of the recipe's")
+        if isinstance(stage, RlSettings) and stage.process:
+            _check_process(name, stage.families or list(recipe.families))
         known.append(name)
     for name in [recipe.run.result, *recipe.evaluation.probe, *recipe.evaluation.compare]:
         if name not in known:
             raise UserError(f"the recipe names the stage {name}, which it does not have: {', '.join(known)}")
     if len(recipe.evaluation.compare) not in (0, 2):
         raise UserError("evaluation.compare takes two stages: before and after")
+
+
+def _check_process(stage: str, families: Sequence[str]) -> None:
+    if not any(FAMILIES[family].checks for family in families):
+        able = ", ".join(family.name for family in FAMILIES.values() if family.checks)
+        raise UserError(
+            f"stage {stage} has process rewards, but no line of a thought on its problems can be checked: leave "
+            f"process out, or take one of {able}"
+        )
 
 
 def _check_ways(family: str, ways: dict[str, float]) -> None:
