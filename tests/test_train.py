@@ -802,3 +802,6 @@ def test_a_whole_run_killed_on_the_way_goes_on_and_ends(tmp_path: Path, monkeypa
     summary = (run / "summary.json").stat().st_mtime_ns
     assert [set(status.state for status in statuses) for statuses in train([recipe])][-1] == {"done"}
     assert (run / "summary.json").stat().st_mtime_ns == summary
+    (run / "checkpoints" / "think").rename(run / "elsewhere")
+    with pytest.raises(UserError, match=r"its stage think is gone: put .* back"):
+        list(train([recipe]))

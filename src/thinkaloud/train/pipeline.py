@@ -126,6 +126,11 @@ def _run_stages(recipes: Sequence[Recipe], statuses: list[StageStatus]) -> Itera
             for status in statuses:
                 key = (status.run, status.name)
                 if len(running) < most and key not in running and status.ready:
+                    if status.run not in threads:
+                        raise UserError(
+                            f"{status.run} is finished, but its stage {status.name} is gone: put {status.folder} "
+                            f"back, or delete {status.run / 'summary.json'}, and it is trained again"
+                        )
                     free_worker(workers, threads[status.run], status.folder / "log.txt").give(*key)
                     running.add(key)
             if not running:
