@@ -224,9 +224,12 @@ def test_the_paths_agree(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_draws_the_same_ids_as_the_sampler_in_pytorch(settings: dict[str, float], vocabulary: int) -> None:
     model, asked = a_model(vocabulary=vocabulary), requests(12, vocabulary, **settings)
     native, plain = (Engine(model, backend=name).generate(asked) for name in ("native", "torch"))
-    # Logits differ in their last bits, so noise between two tokens may fall on either: now and then, of many tokens.
-    others = sum(one.token_ids != other.token_ids for one, other in zip(native, plain, strict=True))
-    assert others <= (vocabulary > 1000)
+    pairs = [zip(one.token_ids, other.token_ids, strict=True) for one, other in zip(native, plain, strict=True)]
+    parted = [next((both for both in pair if both[0] != both[1]), None) for pair in pairs]
+    # Logits differ in their last bits, by processor, so noise between two tokens may fall on either, now and then where
+    # there are many: neighbours, in the order of those that are left.
+    others = [abs(one - other) for one, other in filter(None, parted)]
+    assert len(others) <= (3 if vocabulary > 1000 else 0) and all(apart < vocabulary / 100 for apart in others)
 
 
 def test_the_noise_is_that_of_the_sampler() -> None:
