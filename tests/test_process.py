@@ -22,6 +22,11 @@ CHECKED = ["chains", "cups", "gym_chain_sum", "gym_gcd", "gym_leg_counting", "pa
 "Families that check lines."
 
 
+def sum_of(said: str) -> int:
+    """What "7 + 3 - 2" comes to."""
+    return sum(int(one) for one in re.sub(r"([+-]) ", r"\1", said).split(" "))
+
+
 def by_hand(name: str, question: str, lines: Sequence[str]) -> list[bool]:
     """Each line against the question and the line before, read and computed here; none is after the end."""
     numbers = [int(number) for number in re.findall(r"[0-9]+", question)]
@@ -32,7 +37,7 @@ def by_hand(name: str, question: str, lines: Sequence[str]) -> list[bool]:
         for line in lines:
             said, _, result = line.partition(" = ")
             taken = re.findall(r"[+-] [0-9]+", said)
-            found.append(said == " ".join([str(value), *due[: len(taken)]]) and eval(said) == int(result))  # noqa: S307
+            found.append(said == " ".join([str(value), *due[: len(taken)]]) and sum_of(said) == int(result))
             value, due = int(result), due[len(taken) :]
     elif name == "pairs":
         *given_numbers, target = numbers
@@ -45,7 +50,7 @@ def by_hand(name: str, question: str, lines: Sequence[str]) -> list[bool]:
         before = said[0]
         for line, due in zip(lines, re.findall(r" [+-] [0-9]", said), strict=True):
             work, _, after = line.partition(" = ")
-            found.append(work == before + due and eval(work) == int(after))  # noqa: S307
+            found.append(work == before + due and sum_of(work) == int(after))
             before = after
     elif name == "gym_gcd":
         left = numbers
@@ -157,7 +162,7 @@ def template_of(name: str) -> ChatTemplate:
     return ChatTemplate(Tokenizer.build(FAMILIES[name].words))
 
 
-def replied(problem: Problem, template: ChatTemplate, thinking: str, answer: str, label: str) -> Rollout:
+def replied(problem: Problem, template: ChatTemplate, thinking: str, answer: str, verdict: Verdict) -> Rollout:
     """A reply as if it had been sampled."""
     prompt = template.prompt(problem.messages, thinking=True)
     reply = template.reply(Message("assistant", answer, thinking=thinking), thinking=True)
@@ -168,7 +173,7 @@ def replied(problem: Problem, template: ChatTemplate, thinking: str, answer: str
         logprobs=(0.0,) * (len(prompt) + len(reply)),
         thinking=thinking,
         answer=answer,
-        verdict=Verdict(label=label, score=float(label == "right"), reason=""),  # type: ignore[arg-type]
+        verdict=verdict,
         way="other",
         thinking_tokens=0,
         prompt_tokens=len(prompt),
@@ -182,7 +187,7 @@ def test_a_token_goes_by_its_line() -> None:
     problem = FAMILIES["chains"].recognise("Mia has 7 beads: finds 3, loses 2, buys 5. How many?")
     assert problem is not None
     template = template_of("chains")
-    rollout = replied(problem, template, "7 + 3 = 10\n10 - 2 = 9\nguess", "14", "wrong")
+    rollout = replied(problem, template, "7 + 3 = 10\n10 - 2 = 9\nguess", "14", Verdict.wrong("different"))
     lines, ids = checked_lines(rollout, template)
     assert lines[:3] == [True, False, None] and not any(lines[3:])
     said = {
@@ -207,7 +212,7 @@ def test_a_known_reply_is_still_learnt_from_by_its_lines() -> None:
     template = template_of("chains")
     settings = RlSettings(kind="rl", budget=1, advantage="centred", length="constant", process=1.0)
     for thinking, kept in (("7 + 3 = 10", 1), ("guess", 0)):
-        rollout = replied(problem, template, thinking, "13", "right")
+        rollout = replied(problem, template, thinking, "13", Verdict.right())
         _, ids = checked_lines(rollout, template)
         assert len(learnable([rollout], [1.0], settings, [1.0], [ids])) == kept
 
@@ -223,5 +228,5 @@ def test_nothing_is_said_of_problems_of_no_family() -> None:
         reference="10",
         canonical="a",
     )
-    lines, ids = checked_lines(replied(own, template, "7 + 3 = 10", "10", "right"), template)
+    lines, ids = checked_lines(replied(own, template, "7 + 3 = 10", "10", Verdict.right()), template)
     assert set(lines) == set(ids) == {None}

@@ -25,5 +25,5 @@ def checked_lines(rollout: Rollout, template: ChatTemplate) -> tuple[list[bool |
         lines[-1] += first
         lines += others
     family = FAMILIES.get(rollout.problem.family)
-    verdicts = family.check(rollout.problem, lines) if family else list[bool | None]([None] * len(lines))
+    verdicts: list[bool | None] = family.check(rollout.problem, lines) if family else [None] * len(lines)
     return verdicts, [verdicts[line_of[place]] if place in line_of else None for place in range(len(rollout.ids))]

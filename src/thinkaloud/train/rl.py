@@ -241,14 +241,13 @@ def learnable(
     advantages = advantages_of(rewards, settings.advantage, baselines)
     found = []
     for number, (rollout, advantage) in enumerate(zip(rollouts, advantages, strict=True)):
-        earned = [float(advantage)] * len(rollout.ids)
-        for place, right in enumerate(checks[number] if checks else []):
-            if right is not None:
-                earned[place] = settings.process if right else -settings.process
-        plain = len(set(earned)) == 1
-        weight = (earned[0] if plain else 1.0) / (sum(rollout.sampled) if settings.length == "sample" else 1)
+        lines = [None] if checks is None else checks[number]
+        earned = [
+            float(advantage) if right is None else settings.process if right else -settings.process for right in lines
+        ]
         if max(map(abs, earned)) > LEAST_ADVANTAGE:
-            factors = () if plain else tuple(earned)
+            weight, factors = (earned[0], ()) if checks is None else (1.0, tuple(earned))
+            weight /= sum(rollout.sampled) if settings.length == "sample" else 1
             ids, mask, logprobs = rollout.ids, rollout.sampled, rollout.logprobs
             found.append(Sample(ids=ids, mask=mask, weight=weight, logprobs=logprobs, factors=factors))
     return found
