@@ -391,6 +391,49 @@ def test_guesses_change_no_token(weights: str, settings: dict[str, float]) -> No
         assert steps[0] < 0.9 * steps[1], "no guess was ever of use"
 
 
+@pytest.mark.parametrize("max_rows", [512, 9])
+def test_several_tokens_at_once_are_those_of_steps(monkeypatch: pytest.MonkeyPatch, max_rows: int) -> None:
+    """Thoughts that end by themselves, by force, or that the model opens; stops; lengths from 1 on; rows that wait."""
+    close = {"close_id": 7, "forced_close": (11, 7, 12), "answer_floor": 4}
+    policies = [
+        None,
+        ThinkingPolicy(starts_thinking=True, budget=33, **close),  # type: ignore[arg-type]
+        ThinkingPolicy(starts_thinking=True, budget=None, **close),  # type: ignore[arg-type]
+        ThinkingPolicy(starts_thinking=False, open_id=9, budget=5, **close),  # type: ignore[arg-type]
+    ]
+    model = a_model()
+
+    def found(asked: list[Request]) -> tuple[list[Completion], int]:
+        engine = Engine(model, max_rows=max_rows)
+        done, backend = engine.generate(asked), engine._backend
+        assert isinstance(backend, NativeBackend)
+        assert not engine.busy and backend.pool.available == backend.pool.blocks and backend.placement.promised == 0
+        return done, engine.generated_tokens
+
+    bursts: list[int] = []
+    ahead = NativeBackend.ahead
+    monkeypatch.setattr(NativeBackend, "ahead", lambda *how: bursts.append(ahead(*how)) or bursts[-1])
+    for kinds in (policies, policies[:3]):  # a thought that the model may open wants a step a token
+        asked = [
+            Request(
+                prompt_ids=tuple(prompts(5)[index % 5]),
+                max_tokens=1 + index * 3,
+                seed=index,
+                policy=kinds[index % len(kinds)],
+                stop_ids=frozenset(range(20, 20 + index % 4)),
+            )
+            for index in range(40)
+        ]
+        bursts.clear()
+        at_once = found(asked)
+        with monkeypatch.context() as patched:
+            patched.setattr(NativeBackend, "ahead", lambda *_: 0)
+            assert found(asked) == at_once
+        ends = {(one.finish, one.thought_end) for one in at_once[0]}
+        assert {("stop", "none"), ("length", "natural"), ("length", "budget")} <= ends
+        assert sum(bursts) > at_once[1] / 2 or kinds is policies
+
+
 def test_a_guess_is_made_only_while_guesses_come_true() -> None:
     drafts = Drafts([1, 2, 3, 4, 1, 2, 3])
     assert drafts.guess(3) == []

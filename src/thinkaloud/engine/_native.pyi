@@ -59,3 +59,20 @@ class Model:
         kept: NDArray[np.int32] | None = None,
         logits: NDArray[np.float32] | None = None,
     ) -> None: ...
+    def burst(
+        self,
+        slots: NDArray[np.int32],
+        newest: NDArray[np.int32],
+        positions: NDArray[np.int32],
+        tables: NDArray[np.int32],
+        keys: NDArray[np.uint64],
+        settings: NDArray[np.float32],
+        stops: NDArray[np.int32],
+        most: NDArray[np.int32],
+        drawn: NDArray[np.int32],
+        logprobs: NDArray[np.float32],
+        counts: NDArray[np.int32],
+        least: int,
+        seconds: float,
+        threads: int,
+    ) -> None: ...

@@ -42,6 +42,13 @@ class Backend(Protocol):
         """The next token of each row, all of them admitted; None where its prompt is not processed yet or it pauses."""
         ...
 
+    def ahead(self, rows: Sequence[Row], waiting: int) -> int:
+        """Give rows several tokens at once where no one has to look at them in between; how many tokens in all.
+
+        `waiting` others would come in place of those that end. None where a step has to be taken instead.
+        """
+        ...
+
     def grow(self, row: Row, tokens: int) -> bool:
         """Keep room for so many more tokens of a row; false where there is none."""
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -233,15 +233,43 @@ class Engine:
         done: dict[int, Completion] = {}
         left = set(handles)
         while left:
-            ended = [one for one in self.step() if one.completion is not None]
-            left -= {one.handle for one in ended}
-            faults = [one.fault for one in ended if one.fault is not None]
-            if faults:
-                for handle in left:
-                    self.cancel(handle)
-                raise faults[0]
-            done.update((one.handle, one.completion) for one in ended if one.completion is not None)
+            found = self._ahead(left)
+            if found is None:
+                ended = [one for one in self.step() if one.completion is not None]
+                faults = [one.fault for one in ended if one.fault is not None]
+                if faults:
+                    for handle in left - {one.handle for one in ended}:
+                        self.cancel(handle)
+                    raise faults[0]
+                found = {one.handle: one.completion for one in ended if one.completion is not None}
+            left -= found.keys()
+            done |= found
         return [done[handle] for handle in handles]
+
+    def _ahead(self, mine: Set[int]) -> dict[int, Completion] | None:
+        """Several tokens for every row at once, and what ended; None where a step has to be taken."""
+        self._admit()
+        if not self._rows or not all(row.handle in mine for row in self._rows):
+            return None
+        tokens = self._backend.ahead(self._rows, len(self._waiting))
+        if not tokens:
+            return None
+        self.generated_tokens += tokens
+        done = {}
+        for row in self._rows:
+            completion = self._end(row)
+            if completion is not None:
+                done[row.handle] = completion
+        self._rows = [row for row in self._rows if row.handle not in done]
+        return done
+
+    def _end(self, row: Row) -> Completion | None:
+        """What a row has, if its last token was its last: then it leaves."""
+        finish = row.finish
+        if finish is None:
+            return None
+        self._backend.release(row)
+        return row.complete(finish, self.version)
 
     def step(self) -> list[Progress]:
         """One token for every row whose prompt is processed: admit, run the model, see which rows are done."""
@@ -261,12 +289,9 @@ class Engine:
             if row.changed or kept is not None:
                 row.changed = False
                 self._backend.steer(row)
-            finish = row.finish if kept is None else None
-            completion = None
-            if finish is not None:
-                completion = row.complete(finish, self.version)
+            completion = self._end(row) if kept is None else None
+            if completion is not None:
                 done.add(row.handle)
-                self._backend.release(row)
             one = Progress(
                 handle=row.handle,
                 token_id=draw.token_id,
@@ -279,7 +304,7 @@ class Engine:
             )
             if row.paused:  # since before its prompt was through: its first token is kept for later
                 self._held[row.handle] = one
-                if finish is None:
+                if completion is None:
                     self._backend.rest(row)
             else:
                 progress.append(one)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from thinkaloud.base.machine import allowed_cores
 from thinkaloud.engine.backend import Source
 from thinkaloud.engine.blocks import BlockPool
+from thinkaloud.engine.burst import burst
 from thinkaloud.engine.draft import Drafts
 from thinkaloud.engine.placement import Place, Placement
 from thinkaloud.engine.row import Draw, Row
@@ -149,6 +150,18 @@ class NativeBackend:
         self.pool.forget()
 
     # --- the step ---
+
+    def ahead(self, rows: Sequence[Row], waiting: int) -> int:
+        """Several tokens of each row in one call, unless a prompt or a row wants a step; how many came in all.
+
+        Others that wait come in once half of the rows have ended. A few rows go by steps: guesses serve them better.
+        """
+        at = self.placement
+        at_once = len(rows) == len(at.running) > self.draft_rows and not (self._stale or at.prompts)
+        if not at_once or not all(row.swift and not at.places[row.handle].ahead for row in rows):
+            return 0
+        least = len(rows) // 2 if waiting else 0
+        return burst(self.native, at, rows, least=max(self.draft_rows + 1, least), threads=threads_here())
 
     def step(self, rows: Sequence[Row]) -> list[Draw | None]:
         """Chunks of prompts and the newest tokens of running rows through the model in one call, and draw."""

@@ -189,6 +189,26 @@ class Row:
             return min(left, self._soft_start - self.thought)
         return left if request.grammar is None and self.spoken else 0
 
+    @property
+    def swift(self) -> bool:
+        """Whether nobody has to look at its next `free_tokens` before the last of them, or a stop, has come."""
+        policy = self.request.policy
+        may_open = policy is not None and policy.open_id is not None and self.thought_end == "none"
+        return self.plain and self.watch is None and self.fault is None and not may_open and self.free_tokens > 0
+
+    def take(self, ids: Sequence[int], logprobs: Sequence[float]) -> None:
+        """Take the next tokens of a swift row, all of them sampled."""
+        self.ids += ids
+        self.logprobs += logprobs
+        self.sampled += [True] * len(ids)
+        self.drawn += len(ids)
+        close = self.request.policy.close_id if self.request.policy else None
+        if self.phase == _FREE and close is not None and close in ids:
+            self.thought += ids.index(close) + 1
+            self.phase, self.thought_end = _ANSWERING, "natural"
+        elif self.phase == _FREE:
+            self.thought += len(ids)
+
     def refuses(self, draw: Draw) -> bool:
         """Whether a draw ends the reply inside its thought: then the thought is closed instead."""
         if self.spoken or self.phase != _FREE or not draw.sampled or draw.token_id not in self.request.stop_ids:

@@ -104,18 +104,20 @@ __attribute__((noinline)) void mix(const Attention& a, int tiles, int stride, in
 
 template <int Q, Format F>
 inline void attend_queries(const Attention& a) {
-    constexpr int T = kRegisters / Q > 4 ? 4 : kRegisters / Q < 1 ? 1 : kRegisters / Q;
+    constexpr int T = kRegisters / Q > 4 ? 4 : kRegisters / Q < 1 ? 1 : kRegisters / Q, U = T > 2 ? 2 : 1;
     int longest = 0;
     for (int q = 0; q < Q; ++q) longest = a.seen[q] > longest ? a.seen[q] : longest;
     const int tiles = (longest + kBlock - 1) / kBlock, stride = tiles * kBlock;
     int tile = 0;
     for (; tile + T <= tiles; tile += T) score<Q, T, F>(a, tile, tiles, stride);
+    for (; tile + U <= tiles; tile += U) score<Q, U, F>(a, tile, tiles, stride);
     for (; tile < tiles; ++tile) score<Q, 1, F>(a, tile, tiles, stride);
     float shares[Q];
     for (int q = 0; q < Q; ++q) shares[q] = soften<F>(a, a.scores + q * stride, a.seen[q], stride);
     const int vectors = a.width / kLanes;
     int vector = 0;
     for (; vector + T <= vectors; vector += T) mix<Q, T, F>(a, tiles, stride, vector, shares);
+    for (; vector + U <= vectors; vector += U) mix<Q, U, F>(a, tiles, stride, vector, shares);
     for (; vector < vectors; ++vector) mix<Q, 1, F>(a, tiles, stride, vector, shares);
 }
 

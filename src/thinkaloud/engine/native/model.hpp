@@ -37,6 +37,24 @@ struct Step {
     float* logits;               // [lines][vocabulary]
 };
 
+// Several tokens of rows that nobody has to look at in between: a row goes on until it draws one of its stops, or its
+// most. It ends once fewer than `least` rows go on, or none, or after so many seconds.
+struct Burst {
+    int rows, least;
+    double seconds;
+    const int32_t *slots, *newest, *positions;  // [rows]: the line of `tables`, the last token and where it stands
+    const int32_t* tables;
+    int table_width;
+    const Settings* settings;    // [rows]
+    const int32_t* stops;        // [rows][stop_width], -1 where there are fewer
+    int stop_width;
+    const int32_t* most;         // [rows], each from 1 to `steps`
+    int steps;
+    int32_t* drawn;              // [rows][steps]
+    float* logprobs;
+    int32_t* counts;             // [rows]: how many a row has drawn
+};
+
 class Model {
   public:
     // `ends`: the format of the embedding and the head, the others' or int8 beside int4.
@@ -50,6 +68,7 @@ class Model {
     void set_rotary(const float* cosine, const float* sine, int positions);
 
     void run(const Step& step, int threads);
+    void run(const Burst& burst, int threads);
     void copy_block(int from, int to);
 
     const char* path() const { return kernels_.name; }

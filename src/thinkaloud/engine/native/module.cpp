@@ -35,6 +35,18 @@ void same_length(size_t expected, std::initializer_list<size_t> found) {
         if (one != expected) throw std::invalid_argument("arrays of different lengths");
 }
 
+// The settings of each draw: those that stand in its row's line.
+std::vector<Settings> settings_of(Vector<const int32_t> rows, Vector<const uint64_t> keys, Table<const float> settings) {
+    std::vector<Settings> chosen(rows.shape(0));
+    for (size_t i = 0; i < chosen.size(); ++i) {
+        const int row = rows.data()[i];
+        if (row < 0 || size_t(row) >= keys.shape(0)) throw std::out_of_range("a row without settings");
+        const float* of = settings.data() + size_t(row) * 4;  // temperature, top-p, min-p, top-k
+        chosen[i] = Settings{keys.data()[row], of[0], of[1], of[2], int(of[3])};
+    }
+    return chosen;
+}
+
 // Bytes a second at which `threads` threads read `bytes` bytes on huge pages: what a batch of one is bound by.
 double read_bandwidth(size_t bytes, int threads) {
     static volatile uint64_t sink;
@@ -133,16 +145,10 @@ NB_MODULE(_native, m) {
                  same_length(draws, {draw_rows.shape(0), forced.shape(0), drawn.shape(0), logprobs.shape(0)});
                  same_length(tables.shape(0), {keys.shape(0), settings.shape(0)});
                  same_length(4, {settings.shape(1)});
-                 const auto known = [&](int32_t row) { return row >= 0 && size_t(row) < tables.shape(0); };
                  for (size_t i = 0; i < n; ++i)
-                     if (!known(rows.data()[i])) throw std::out_of_range("a row without a table");
-                 std::vector<Settings> chosen(draws);
-                 for (size_t i = 0; i < draws; ++i) {
-                     const int row = draw_rows.data()[i];
-                     if (!known(row)) throw std::out_of_range("a row without settings");
-                     const float* of = settings.data() + size_t(row) * 4;  // temperature, top-p, min-p, top-k
-                     chosen[i] = Settings{keys.data()[row], of[0], of[1], of[2], int(of[3])};
-                 }
+                     if (rows.data()[i] < 0 || size_t(rows.data()[i]) >= tables.shape(0))
+                         throw std::out_of_range("a row without a table");
+                 const std::vector<Settings> chosen = settings_of(draw_rows, keys, settings);
                  Step step{};
                  step.tokens = int(n);
                  step.ids = ids.data();
@@ -170,5 +176,41 @@ NB_MODULE(_native, m) {
              },
              nb::arg("ids"), nb::arg("positions"), nb::arg("rows"), nb::arg("tables"), nb::arg("draw_from"),
              nb::arg("draw_rows"), nb::arg("forced"), nb::arg("keys"), nb::arg("settings"), nb::arg("drawn"),
-             nb::arg("logprobs"), nb::arg("threads"), nb::arg("kept") = nb::none(), nb::arg("logits") = nb::none());
+             nb::arg("logprobs"), nb::arg("threads"), nb::arg("kept") = nb::none(), nb::arg("logits") = nb::none())
+        .def(
+            "burst",
+            [](Model& self, Vector<const int32_t> slots, Vector<const int32_t> newest, Vector<const int32_t> positions,
+               Table<const int32_t> tables, Vector<const uint64_t> keys, Table<const float> settings,
+               Table<const int32_t> stops, Vector<const int32_t> most, Table<int32_t> drawn, Table<float> logprobs,
+               Vector<int32_t> counts, int least, double seconds, int threads) {
+                const size_t n = slots.shape(0);
+                same_length(n, {newest.shape(0), positions.shape(0), stops.shape(0), most.shape(0), drawn.shape(0),
+                                logprobs.shape(0), counts.shape(0)});
+                same_length(drawn.shape(1), {logprobs.shape(1)});
+                same_length(tables.shape(0), {keys.shape(0), settings.shape(0)});
+                same_length(4, {settings.shape(1)});
+                for (size_t i = 0; i < n; ++i)
+                    if (most.data()[i] < 1 || size_t(most.data()[i]) > drawn.shape(1))
+                        throw std::out_of_range("a row that may draw none, or more than there is room for");
+                const std::vector<Settings> chosen = settings_of(slots, keys, settings);
+                Burst burst{};
+                burst.rows = int(n);
+                burst.least = least;
+                burst.seconds = seconds;
+                burst.slots = slots.data();
+                burst.newest = newest.data();
+                burst.positions = positions.data();
+                burst.tables = tables.data();
+                burst.table_width = int(tables.shape(1));
+                burst.settings = chosen.data();
+                burst.stops = stops.data();
+                burst.stop_width = int(stops.shape(1));
+                burst.most = most.data();
+                burst.steps = int(drawn.shape(1));
+                burst.drawn = drawn.data();
+                burst.logprobs = logprobs.data();
+                burst.counts = counts.data();
+                nb::gil_scoped_release release;
+                self.run(burst, threads);
+            });
 }
