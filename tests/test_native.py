@@ -420,7 +420,7 @@ def test_several_tokens_at_once_are_those_of_steps(monkeypatch: pytest.MonkeyPat
                 max_tokens=1 + index * 3,
                 seed=index,
                 policy=kinds[index % len(kinds)],
-                stop_ids=frozenset(range(20, 20 + index % 4)),
+                stop_ids=frozenset([*range(20, 20 + index % 4), 2**40]),
             )
             for index in range(40)
         ]
@@ -432,6 +432,17 @@ def test_several_tokens_at_once_are_those_of_steps(monkeypatch: pytest.MonkeyPat
         ends = {(one.finish, one.thought_end) for one in at_once[0]}
         assert {("stop", "none"), ("length", "natural"), ("length", "budget")} <= ends
         assert sum(bursts) > at_once[1] / 2 or kinds is policies
+
+
+def test_who_leaves_early_leaves_nothing_behind() -> None:
+    engine = Engine(a_model(), max_rows=9)
+    replies = engine.complete(requests(20))
+    _, first = next(replies)
+    replies.close()  # type: ignore[attr-defined]
+    backend = engine._backend
+    assert isinstance(backend, NativeBackend) and not engine.busy
+    assert backend.pool.available == backend.pool.blocks and backend.placement.promised == 0
+    assert first in Engine(a_model()).generate(requests(20))
 
 
 def test_a_guess_is_made_only_while_guesses_come_true() -> None:

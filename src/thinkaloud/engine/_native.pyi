@@ -73,6 +73,5 @@ class Model:
         logprobs: NDArray[np.float32],
         counts: NDArray[np.int32],
         least: int,
-        seconds: float,
         threads: int,
     ) -> None: ...

@@ -20,13 +20,21 @@ if TYPE_CHECKING:
 
 STEPS = 64
 "Most tokens of a row in one call."
-SECONDS = 0.2
-"How long a call takes at most, but for a step: until then an interrupt is not heard."
+WORK = 4e10
+"Most bytes of weights times rows in one call, but for a step: some tenths of a second, until which an interrupt waits."
+_NEVER = 2**31 - 1
+"An id that is never drawn."
 
 
 def burst(native: _native.Model, at: Placement, rows: Sequence[Row], *, least: int, threads: int) -> int:
-    """Draw for swift rows until they stop, fewer than `least` of them go on, or time is up; how many tokens came."""
-    most = np.array([min(STEPS, row.free_tokens) for row in rows], dtype=np.int32)
+    """Draw for swift rows until they stop or fewer than `least` of them go on; how many tokens came.
+
+    Where some may draw more than others, at most half of them wait for the rest.
+    """
+    steps = max(1, min(STEPS, int(WORK / (native.weight_bytes * len(rows)))))
+    most = np.array([min(steps, row.free_tokens) for row in rows], dtype=np.int32)
+    if most.min() < most.max():
+        least = max(least, len(rows) // 2)
     places = [at.places[row.handle] for row in rows]
     slots = np.array([place.slot for place in places], dtype=np.int32)
     for place, last in zip(places, (at.positions[slots] + most - 1).tolist(), strict=True):
@@ -34,7 +42,7 @@ def burst(native: _native.Model, at: Placement, rows: Sequence[Row], *, least: i
         at.make_room(place, last)
     stops = np.full((len(rows), max(1, *(len(row.request.stop_ids) for row in rows))), -1, dtype=np.int32)
     for line, row in zip(stops, rows, strict=True):
-        line[: len(row.request.stop_ids)] = list(row.request.stop_ids)
+        line[: len(row.request.stop_ids)] = [min(stop, _NEVER) for stop in row.request.stop_ids]
     drawn: NDArray[np.int32] = np.empty((len(rows), most.max()), dtype=np.int32)
     logprobs: NDArray[np.float32] = np.empty(drawn.shape, dtype=np.float32)
     counts = np.empty(len(rows), dtype=np.int32)
@@ -51,7 +59,6 @@ def burst(native: _native.Model, at: Placement, rows: Sequence[Row], *, least: i
         logprobs,
         counts,
         least,
-        SECONDS,
         threads,
     )
     at.newest[slots] = drawn[np.arange(len(rows)), counts - 1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -44,8 +44,9 @@ class Progress:
 class Engine:
     """Continuous batching over one model whose weights it shares with whoever trains them.
 
-    `generate` runs requests to their end; `submit`, `step` and `cancel` are the same in pieces, for streams; whoever
-    watches a thought may `close_thought`, `insert`, `extend`, `pause` and `resume`. One thread owns an engine.
+    `generate` and `complete` run requests to their end; `submit`, `step` and `cancel` are the same in pieces, for
+    streams; whoever watches a thought may `close_thought`, `insert`, `extend`, `pause` and `resume`. One thread owns
+    an engine.
     `backend` is auto (cuda on a GPU, native on a CPU where it was built), cuda, native or torch; `weights` is auto (the
     type of the model's own), float32, bfloat16, int8, int4 or, on a GPU, fp8; `cache` is auto (float32 beside float32
     weights, else bfloat16) or, on a CPU, int8, for keys and values; `cache_tokens` bounds the cache (None: about a
@@ -229,55 +230,54 @@ class Engine:
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """Run all to their end; completions in the order of `requests`. A fault of one of them ends all."""
-        handles = self.submit_all(requests)
-        done: dict[int, Completion] = {}
-        left = set(handles)
-        while left:
-            found = self._ahead(left)
-            if found is None:
-                ended = [one for one in self.step() if one.completion is not None]
-                faults = [one.fault for one in ended if one.fault is not None]
-                if faults:
-                    for handle in left - {one.handle for one in ended}:
-                        self.cancel(handle)
-                    raise faults[0]
-                found = {one.handle: one.completion for one in ended if one.completion is not None}
-            left -= found.keys()
-            done |= found
-        return [done[handle] for handle in handles]
+        done = dict(self.complete(requests))
+        return [done[index] for index in range(len(requests))]
 
-    def _ahead(self, mine: Set[int]) -> dict[int, Completion] | None:
-        """Several tokens for every row at once, and what ended; None where a step has to be taken."""
+    def complete(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+        """The same as they come, each with its place in `requests`; whoever leaves early cancels the rest."""
+        left = {handle: index for index, handle in enumerate(self.submit_all(requests))}
+        try:
+            while left:
+                for handle, completion in self._ended(left.keys()):
+                    yield left.pop(handle), completion
+        finally:
+            for handle in left:
+                self.cancel(handle)
+
+    def _ended(self, mine: Set[int]) -> list[tuple[int, Completion]]:
+        """Go on, by several tokens at once where that can be, else by a step; what of `mine` has ended with it."""
         self._admit()
-        if not self._rows or not all(row.handle in mine for row in self._rows):
-            return None
-        tokens = self._backend.ahead(self._rows, len(self._waiting))
+        tokens = 0
+        if self._rows and all(row.handle in mine for row in self._rows):
+            tokens = self._backend.ahead(self._rows, len(self._waiting))
         if not tokens:
-            return None
+            ended = [one for one in self._advance() if one.completion is not None and one.handle in mine]
+            faults = [one.fault for one in ended if one.fault is not None]
+            if faults:
+                raise faults[0]
+            return [(one.handle, one.completion) for one in ended if one.completion is not None]
         self.generated_tokens += tokens
-        done = {}
-        for row in self._rows:
-            completion = self._end(row)
-            if completion is not None:
-                done[row.handle] = completion
-        self._rows = [row for row in self._rows if row.handle not in done]
-        return done
+        done = [(row, finish) for row in self._rows if (finish := row.finish) is not None]
+        self._leave([row for row, _ in done])
+        return [(row.handle, row.complete(finish, self.version)) for row, finish in done]
 
-    def _end(self, row: Row) -> Completion | None:
-        """What a row has, if its last token was its last: then it leaves."""
-        finish = row.finish
-        if finish is None:
-            return None
-        self._backend.release(row)
-        return row.complete(finish, self.version)
+    def _leave(self, done: Sequence[Row]) -> None:
+        """Rows that have ended make room."""
+        gone = {row.handle for row in done}
+        self._rows = [row for row in self._rows if row.handle not in gone]
+        for row in done:
+            self._backend.release(row)
 
     def step(self) -> list[Progress]:
         """One token for every row whose prompt is processed: admit, run the model, see which rows are done."""
-        progress = [self._held.pop(handle) for handle in [*self._held] if handle not in self._paused]
         self._admit()
+        return self._advance()
+
+    def _advance(self) -> list[Progress]:
+        progress = [self._held.pop(handle) for handle in [*self._held] if handle not in self._paused]
         if not self._rows:
             return progress
-        done: set[int] = set()
+        done: list[Row] = []
         for row, draw in zip(self._rows, self._backend.step(self._rows), strict=True):
             if draw is None:
                 continue
@@ -289,9 +289,11 @@ class Engine:
             if row.changed or kept is not None:
                 row.changed = False
                 self._backend.steer(row)
-            completion = self._end(row) if kept is None else None
-            if completion is not None:
-                done.add(row.handle)
+            finish = row.finish if kept is None else None
+            completion = None
+            if finish is not None:
+                completion = row.complete(finish, self.version)
+                done.append(row)
             one = Progress(
                 handle=row.handle,
                 token_id=draw.token_id,
@@ -304,12 +306,12 @@ class Engine:
             )
             if row.paused:  # since before its prompt was through: its first token is kept for later
                 self._held[row.handle] = one
-                if completion is None:
+                if finish is None:
                     self._backend.rest(row)
             else:
                 progress.append(one)
         if done:
-            self._rows = [row for row in self._rows if row.handle not in done]
+            self._leave(done)
         return progress
 
     def _admit(self) -> None:

@@ -74,16 +74,8 @@ class OwnModel:
         requests = [(task, self._request(task, prompts[task.problem.id])) for task in tasks]
         yield from ((task, NO_ROOM) for task, request in requests if request is None)
         fitting = [(task, request) for task, request in requests if request is not None]
-        handles = self.engine.submit_all([request for _, request in fitting])
-        waiting = {handle: task for handle, (task, _) in zip(handles, fitting, strict=True)}
-        try:
-            while waiting:
-                for progress in self.engine.step():
-                    if progress.completion is not None:
-                        yield waiting.pop(progress.handle), self._said(progress.completion)
-        finally:
-            for handle in waiting:
-                self.engine.cancel(handle)
+        for index, completion in self.engine.complete([request for _, request in fitting]):
+            yield fitting[index][0], self._said(completion)
 
     def _request(self, task: Task, prompt: tuple[int, ...]) -> Request | None:
         """A reply may be as long as the context leaves room for; None where the prompt leaves none."""

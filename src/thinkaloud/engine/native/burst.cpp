@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <chrono>
 #include <numeric>
 
 #include "model.hpp"
@@ -14,7 +13,6 @@ void Model::run(const Burst& burst, int threads) {
     std::iota(sources.begin(), sources.end(), 0);
     std::vector<float> logprobs(burst.rows);
     std::vector<Settings> settings;
-    const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(burst.seconds);
     do {
         ids.clear(), positions.clear(), rows.clear(), settings.clear();
         for (const int row : going) {
@@ -48,7 +46,7 @@ void Model::run(const Burst& burst, int threads) {
             if (!stopped && burst.counts[row] < burst.most[row]) going[left++] = row;
         }
         going.resize(left);
-    } while (!going.empty() && int(going.size()) >= burst.least && std::chrono::steady_clock::now() < end);
+    } while (!going.empty() && int(going.size()) >= burst.least);
 }
 
 }  // namespace thinkaloud

@@ -38,10 +38,9 @@ struct Step {
 };
 
 // Several tokens of rows that nobody has to look at in between: a row goes on until it draws one of its stops, or its
-// most. It ends once fewer than `least` rows go on, or none, or after so many seconds.
+// most. It ends once fewer than `least` rows go on, or none.
 struct Burst {
     int rows, least;
-    double seconds;
     const int32_t *slots, *newest, *positions;  // [rows]: the line of `tables`, the last token and where it stands
     const int32_t* tables;
     int table_width;

@@ -182,7 +182,7 @@ NB_MODULE(_native, m) {
             [](Model& self, Vector<const int32_t> slots, Vector<const int32_t> newest, Vector<const int32_t> positions,
                Table<const int32_t> tables, Vector<const uint64_t> keys, Table<const float> settings,
                Table<const int32_t> stops, Vector<const int32_t> most, Table<int32_t> drawn, Table<float> logprobs,
-               Vector<int32_t> counts, int least, double seconds, int threads) {
+               Vector<int32_t> counts, int least, int threads) {
                 const size_t n = slots.shape(0);
                 same_length(n, {newest.shape(0), positions.shape(0), stops.shape(0), most.shape(0), drawn.shape(0),
                                 logprobs.shape(0), counts.shape(0)});
@@ -196,7 +196,6 @@ NB_MODULE(_native, m) {
                 Burst burst{};
                 burst.rows = int(n);
                 burst.least = least;
-                burst.seconds = seconds;
                 burst.slots = slots.data();
                 burst.newest = newest.data();
                 burst.positions = positions.data();
@@ -212,5 +211,8 @@ NB_MODULE(_native, m) {
                 burst.counts = counts.data();
                 nb::gil_scoped_release release;
                 self.run(burst, threads);
-            });
+            },
+            nb::arg("slots"), nb::arg("newest"), nb::arg("positions"), nb::arg("tables"), nb::arg("keys"),
+            nb::arg("settings"), nb::arg("stops"), nb::arg("most"), nb::arg("drawn"), nb::arg("logprobs"),
+            nb::arg("counts"), nb::arg("least"), nb::arg("threads"));
 }

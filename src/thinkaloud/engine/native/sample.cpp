@@ -11,44 +11,51 @@ constexpr int kStretch = 1024;  // tokens whose weights are summed together
 
 // exp((x - peak) * scale) of all tokens: their sums by stretches, and those of the last stretch one by one.
 struct Weights {
+    const Kernels& kernels;
+    const float* logits;
+    int count;
+    float peak, scale;
     std::vector<double> sums;
     double total = 0;
     float last[kStretch];
 
-    Weights(const Kernels& kernels, const float* logits, int count, float peak, float scale) {
+    Weights(const Kernels& kernels, const float* logits, int count, float peak, float scale)
+        : kernels(kernels), logits(logits), count(count), peak(peak), scale(scale) {
         for (int start = 0; start < count; start += kStretch) {
-            const int length = std::min(kStretch, count - start);
-            sums.push_back(kernels.exponentials(logits + start, length, peak, scale, last));
+            sums.push_back(weigh(start));
             total += sums.back();
         }
     }
-};
 
-// The first token at which the running sum of the weights passes `noise` times their total.
-int invert(const Kernels& kernels, const float* logits, int count, float peak, float scale, Weights& weights,
-           double noise) {
-    const int stretches = int(weights.sums.size());
-    const double threshold = noise * weights.total;
-    double before = 0;
-    int stretch = 0;
-    while (stretch + 1 < stretches && before + weights.sums[stretch] <= threshold) before += weights.sums[stretch++];
-    const int start = stretch * kStretch, length = std::min(kStretch, count - start);
-    const float* one = weights.last;
-    if (stretch + 1 < stretches) kernels.exponentials(logits + start, length, peak, scale, weights.last);
-    int i = 0;
-    for (double part[4]; i + 16 <= length; i += 16) {  // sixteen at a time, while all of them lie before it
-        for (int lane = 0; lane < 4; ++lane)
-            part[lane] = (double(one[i + lane]) + one[i + lane + 4]) + (double(one[i + lane + 8]) + one[i + lane + 12]);
-        const double after = before + ((part[0] + part[1]) + (part[2] + part[3]));
-        if (after > threshold) break;
-        before = after;
+    double weigh(int start) {
+        return kernels.exponentials(logits + start, std::min(kStretch, count - start), peak, scale, last);
     }
-    for (; i < length; ++i) {
-        before += one[i];
-        if (before > threshold) return start + i;
+
+    // The first token at which the running sum of the weights passes `noise` times their total.
+    int invert(double noise) {
+        const int stretches = int(sums.size());
+        const double threshold = noise * total;
+        double before = 0;
+        int stretch = 0;
+        while (stretch + 1 < stretches && before + sums[stretch] <= threshold) before += sums[stretch++];
+        const int start = stretch * kStretch, length = std::min(kStretch, count - start);
+        if (stretch + 1 < stretches) weigh(start);
+        int i = 0;
+        for (double part[4]; i + 16 <= length; i += 16) {  // sixteen at a time, while all of them lie before it
+            for (int lane = 0; lane < 4; ++lane)
+                part[lane] = (double(last[i + lane]) + last[i + lane + 4]) +
+                             (double(last[i + lane + 8]) + last[i + lane + 12]);
+            const double after = before + ((part[0] + part[1]) + (part[2] + part[3]));
+            if (after > threshold) break;
+            before = after;
+        }
+        for (; i < length; ++i) {
+            before += last[i];
+            if (before > threshold) return start + i;
+        }
+        return start + int(std::max_element(last, last + length) - last);  // by the rounding of the sums
     }
-    return std::min(start + length, count - 1);
-}
+};
 
 // The tokens that top-k, then top-p, then min-p leave, in the order of their ids, with their weights.
 struct Kept {
@@ -121,8 +128,8 @@ Draw draw(const Kernels& kernels, const float* logits, int count, const Settings
         const double noise = uniform(s.key, position);
         const double scale = 1.0 / double(std::max(s.temperature, 1e-6f));
         if (s.top_k <= 0 && s.top_p >= 1.0f && s.min_p <= 0.0f) {
-            if (float(scale) != 1.0f) raw = Weights(kernels, logits, count, peak, float(scale));
-            id = invert(kernels, logits, count, peak, float(scale), raw, noise);
+            id = float(scale) == 1.0f ? raw.invert(noise)
+                                      : Weights(kernels, logits, count, peak, float(scale)).invert(noise);
         } else {
             const std::vector<Kept> kept = truncate(logits, count, s, peak, scale);
             double total = 0, before = 0;
