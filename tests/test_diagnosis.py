@@ -140,6 +140,16 @@ def test_what_hinders_is_named_and_nothing_else(name: str) -> None:
     assert not any(alarmed(HINDERED[name][:end]) for end in range(1, STEPS + 1))
 
 
+def test_rejection_sampling_learns_after_its_replies_and_is_not_too_slow() -> None:
+    """Its replies are drawn before the first update, so that their reward can't have moved."""
+    updates = ("loss", "gradient_norm", "weight_norm", "skipped")
+    flat = changed(reward=always(0.5), entropy=always(0.3), informative_groups=always(0.9), dev_accuracy=always(0.6))
+    drawn = [{key: value for key, value in row.items() if key not in updates} for row in flat]
+    learnt = [{"step": STEPS + row["step"], **{key: row[key] for key in updates}} for row in healthy()]
+    assert diagnose(drawn + learnt) == []
+    assert [one.name for one in diagnose(flat)] == ["too slow"]
+
+
 def test_one_skipped_update_is_no_alarm_and_three_are() -> None:
     rows = healthy()
     for index in (20, 22, 24):

@@ -171,8 +171,10 @@ def same_replies(rows: Sequence[Row]) -> bool:
 def too_slow(rows: Sequence[Row]) -> Diagnosis | None:
     """Twenty updates on informative groups have moved neither the entropy nor the reward, or no dev reply."""
     mixed, updates = mean(values(rows, "informative_groups")), len(values(rows, "gradient_norm"))
+    tried = max((index for index, row in enumerate(rows) if "reward" in row), default=0)
+    late = len(values(rows[: tried + 1], "gradient_norm")) >= 20  # rejection sampling draws first and learns then
     reward, entropy = (newest(rows, key) - first(rows, key) for key in ("reward", "entropy"))
-    still = abs(reward) < CLEAR / 2 and abs(entropy) < 0.05 * first(rows, "entropy")
+    still = late and abs(reward) < CLEAR / 2 and abs(entropy) < 0.05 * first(rows, "entropy")
     if not (updates >= 20 and mixed > 0.3 and (still or same_replies(rows))) or held(rows) or drift(rows):
         return None
     words = f"{updates} updates changed the reward by {reward:+.2f} and the entropy by {entropy:+.3f} nats"
