@@ -43,9 +43,9 @@ class Backend(Protocol):
         ...
 
     def ahead(self, rows: Sequence[Row], waiting: int) -> int:
-        """Give rows several tokens at once where no one has to look at them in between; how many tokens in all.
+        """Give rows several tokens at once, where nobody has to look at them in between; how many came in all.
 
-        `waiting` others would come in place of those that end. None where a step has to be taken instead.
+        0: a step has to be taken instead. So many others are `waiting` for the place of those that end.
         """
         ...
 

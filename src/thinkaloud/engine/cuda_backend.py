@@ -149,7 +149,7 @@ class CudaBackend:
         return True
 
     def ahead(self, rows: Sequence[Row], waiting: int) -> int:
-        """None here: steps are taken."""
+        """None: steps are taken."""
         return 0
 
     def release(self, row: Row) -> None:

@@ -63,7 +63,7 @@ class TorchBackend:
         self._rows_changed()
 
     def ahead(self, rows: Sequence[Row], waiting: int) -> int:
-        """None here: steps are taken."""
+        """None: steps are taken."""
         return 0
 
     def release(self, row: Row) -> None:
