@@ -169,7 +169,7 @@ def write_recipe(folder: Path) -> None:
         {
             "start": {"kind": "sft", "budget": 24_000, **short},
             "rl": {**group, "budget": 5_000, "guard": {"families": ["toss"], "problems": 20, "margin": 0.9}},
-            "own": {**group, **OWN, "budget": 10_000_000, "rollouts": 120},
+            "own": {**group, **OWN, "process": 0.0, "budget": 10_000_000, "rollouts": 120},  # no family here can check
             "rft": {"kind": "rft", "init": "start", "budget": 5_000, "rounds": 2, **short},
         },
         probe=["rl"],
