@@ -1,6 +1,7 @@
 """The native step against PyTorch: every format, every instruction path, any batch, any number of threads."""
 
 import itertools
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -394,12 +395,12 @@ def test_guesses_change_no_token(weights: str, settings: dict[str, float]) -> No
 @pytest.mark.parametrize("max_rows", [512, 9])
 def test_several_tokens_at_once_are_those_of_steps(monkeypatch: pytest.MonkeyPatch, max_rows: int) -> None:
     """Thoughts that end by themselves, by force, or that the model opens; stops; lengths from 1 on; rows that wait."""
-    close = {"close_id": 7, "forced_close": (11, 7, 12), "answer_floor": 4}
+    policy = partial(ThinkingPolicy, close_id=7, forced_close=(11, 7, 12), answer_floor=4)
     policies = [
         None,
-        ThinkingPolicy(starts_thinking=True, budget=33, **close),  # type: ignore[arg-type]
-        ThinkingPolicy(starts_thinking=True, budget=None, **close),  # type: ignore[arg-type]
-        ThinkingPolicy(starts_thinking=False, open_id=9, budget=5, **close),  # type: ignore[arg-type]
+        policy(starts_thinking=True, budget=33),
+        policy(starts_thinking=True, budget=None),
+        policy(starts_thinking=False, open_id=9, budget=5),
     ]
     model = a_model()
 
@@ -438,7 +439,7 @@ def test_who_leaves_early_leaves_nothing_behind() -> None:
     engine = Engine(a_model(), max_rows=9)
     replies = engine.complete(requests(20))
     _, first = next(replies)
-    replies.close()  # type: ignore[attr-defined]
+    replies.close()
     backend = engine._backend
     assert isinstance(backend, NativeBackend) and not engine.busy
     assert backend.pool.available == backend.pool.blocks and backend.placement.promised == 0

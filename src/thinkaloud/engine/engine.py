@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Generator, Sequence, Set
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -233,7 +233,7 @@ class Engine:
         done = dict(self.complete(requests))
         return [done[index] for index in range(len(requests))]
 
-    def complete(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+    def complete(self, requests: Sequence[Request]) -> Generator[tuple[int, Completion], None, None]:
         """The same as they come, each with its place in `requests`; whoever leaves early cancels the rest."""
         left = {handle: index for index, handle in enumerate(self.submit_all(requests))}
         try:
