@@ -35,8 +35,11 @@ void same_length(size_t expected, std::initializer_list<size_t> found) {
         if (one != expected) throw std::invalid_argument("arrays of different lengths");
 }
 
-// The settings of each draw: those that stand in its row's line.
-std::vector<Settings> settings_of(Vector<const int32_t> rows, Vector<const uint64_t> keys, Table<const float> settings) {
+// The settings of each draw: those that stand in its row's line, of which every table has one.
+std::vector<Settings> settings_of(Vector<const int32_t> rows, Table<const int32_t> tables, Vector<const uint64_t> keys,
+                                  Table<const float> settings) {
+    same_length(tables.shape(0), {keys.shape(0), settings.shape(0)});
+    same_length(4, {settings.shape(1)});
     std::vector<Settings> chosen(rows.shape(0));
     for (size_t i = 0; i < chosen.size(); ++i) {
         const int row = rows.data()[i];
@@ -143,12 +146,10 @@ NB_MODULE(_native, m) {
                  const size_t n = ids.shape(0), draws = draw_from.shape(0);
                  same_length(n, {positions.shape(0), rows.shape(0)});
                  same_length(draws, {draw_rows.shape(0), forced.shape(0), drawn.shape(0), logprobs.shape(0)});
-                 same_length(tables.shape(0), {keys.shape(0), settings.shape(0)});
-                 same_length(4, {settings.shape(1)});
                  for (size_t i = 0; i < n; ++i)
                      if (rows.data()[i] < 0 || size_t(rows.data()[i]) >= tables.shape(0))
                          throw std::out_of_range("a row without a table");
-                 const std::vector<Settings> chosen = settings_of(draw_rows, keys, settings);
+                 const std::vector<Settings> chosen = settings_of(draw_rows, tables, keys, settings);
                  Step step{};
                  step.tokens = int(n);
                  step.ids = ids.data();
@@ -187,12 +188,10 @@ NB_MODULE(_native, m) {
                 same_length(n, {newest.shape(0), positions.shape(0), stops.shape(0), most.shape(0), drawn.shape(0),
                                 logprobs.shape(0), counts.shape(0)});
                 same_length(drawn.shape(1), {logprobs.shape(1)});
-                same_length(tables.shape(0), {keys.shape(0), settings.shape(0)});
-                same_length(4, {settings.shape(1)});
                 for (size_t i = 0; i < n; ++i)
                     if (most.data()[i] < 1 || size_t(most.data()[i]) > drawn.shape(1))
                         throw std::out_of_range("a row that may draw none, or more than there is room for");
-                const std::vector<Settings> chosen = settings_of(slots, keys, settings);
+                const std::vector<Settings> chosen = settings_of(slots, tables, keys, settings);
                 Burst burst{};
                 burst.rows = int(n);
                 burst.least = least;
